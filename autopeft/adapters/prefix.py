@@ -1,0 +1,90 @@
+"""A prefix for one attention layer, joined through transformers' attention interface."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_NAME = "prefixed_"  # attention implementations that look for a prefix: prefixed_sdpa, prefixed_eager
+
+
+class Prefix(nn.Module):
+    """Trained keys and values that every query attends to beside the sequence; zero before training.
+
+    The prefix has a softmax of its own whose result is added to the attention's output, as in the zero-initialised
+    attention of Zhang et al. 2024 (LLaMA-Adapter, section 3.2) with the gate taken into the values. That is
+    prefix tuning in the form of He et al. 2022, equation 5, without its (1 - λ): it starts as the identity.
+    """
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.keys = nn.Parameter(torch.randn(length, width))
+        self.values = nn.Parameter(torch.zeros(length, width))
+
+    def forward(self, query: torch.Tensor, key_heads: int, scaling: float) -> torch.Tensor:
+        """(batch, heads, tokens, head size) to (batch, tokens, heads, head size).
+
+        Args:
+            query: The layer's queries.
+            key_heads: Heads of keys and values; query heads share them where there are more.
+            scaling: Factor of the scores, usually 1 / sqrt(head size).
+        """
+        heads, head_size = query.shape[1], query.shape[3]
+        keys, values = (
+            p.view(-1, key_heads, head_size).transpose(0, 1).repeat_interleave(heads // key_heads, dim=0)
+            for p in (self.keys, self.values)
+        )
+        scores = torch.softmax(query @ keys.transpose(-1, -2) * scaling, dim=-1)
+        return (scores @ values).transpose(1, 2)
+
+
+def attach_prefix(prefix: Prefix, model: PreTrainedModel, attention: nn.Module) -> Callable[[], None]:
+    """Join a prefix to an attention module; the returned function takes it off again.
+
+    Args:
+        prefix: The prefix.
+        model: The model; its attention implementation is switched to one that looks for prefixes.
+        attention: The attention module, as it hands itself to the attention interface.
+    """
+    _look_for_prefixes(model)
+    object.__setattr__(attention, "prefix_of_autopeft", prefix)  # no submodule: the backbone stays as it was
+    return lambda: object.__delattr__(attention, "prefix_of_autopeft")
+
+
+def _look_for_prefixes(model: PreTrainedModel) -> None:
+    current = model.config._attn_implementation or "eager"
+    if current.startswith(_NAME):
+        return
+    name = _NAME + current
+    AttentionInterface.register(name, _prefixed(current))
+    if current in ALL_MASK_ATTENTION_FUNCTIONS:
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[current])
+    model.set_attn_implementation(name)
+
+
+def _prefixed(implementation: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
+    def attention(
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        # `eager` is a function of the model's own file; the others are in transformers' table.
+        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        function = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
+        output, weights = function(module, query, key, value, attention_mask, *args, **kwargs)
+        prefix = getattr(module, "prefix_of_autopeft", None)
+        if prefix is not None:
+            scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+            output = output + prefix(query, key.shape[1], scaling)
+        return output, weights
+
+    return attention

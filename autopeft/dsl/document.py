@@ -1,0 +1,141 @@
+"""YAML text to a tree whose every node knows its line and column.
+
+PyYAML composes the nodes (safe: nothing is constructed, no tag is honoured); anchors are refused, and size and
+nesting are bounded, so that a hostile file cannot exhaust memory.
+"""
+
+import re
+from dataclasses import dataclass
+
+import yaml
+
+from autopeft.errors import SpaceError, nearest
+
+_MAX_CHARACTERS = 100_000
+_MAX_DEPTH = 20
+_INTEGER = re.compile(r"^[+-]?\d+$")
+_NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)  # YAML 1.1 reads 1e-5 as text
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value with its place in the file.
+
+    Attributes:
+        value: A scalar, a list of nodes, or a dictionary of nodes.
+        where: `file:line:column`, for errors.
+        path: The way to this node, such as `modules.serial.size`.
+    """
+
+    value: "Scalar | list[Node] | dict[str, Node]"
+    where: str
+    path: str
+
+    def error(self, message: str, hint: str = "") -> SpaceError:
+        """An error about this node."""
+        at = f" (at {self.path})" if self.path else ""
+        return SpaceError(f"{self.where}: {message}{at}", hint)
+
+    def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> "dict[str, Node]":
+        """This node as a mapping with known keys.
+
+        Raises:
+            SpaceError: It is no mapping, has a key outside `allowed`, or lacks one of `required`.
+        """
+        if not isinstance(self.value, dict):
+            raise self.error(f"found {self.shown()}, expected a mapping with the keys {', '.join(allowed)}")
+        for key, node in self.value.items():
+            if key not in allowed:
+                raise node.error(f"unknown field '{key}': allowed are {', '.join(allowed)}", nearest(key, allowed))
+        for key in required:
+            if key not in self.value:
+                raise self.error(f"the field '{key}' is missing")
+        return self.value
+
+    def items(self) -> "list[Node]":
+        """This node as a list. Raises: SpaceError, if it is none or empty."""
+        if not isinstance(self.value, list) or not self.value:
+            raise self.error(f"found {self.shown()}, expected a list such as [1, 2, 4]")
+        return self.value
+
+    def shown(self) -> str:
+        """The value as a person would name it."""
+        if isinstance(self.value, dict):
+            return "a mapping"
+        if isinstance(self.value, list):
+            return "a list" if self.value else "an empty list"
+        return "nothing" if self.value is None else f"'{self.value}'"
+
+
+def parse(text: str, file: str) -> Node:
+    """Parse YAML.
+
+    Args:
+        text: The document.
+        file: Its name, for errors.
+
+    Raises:
+        SpaceError: The text is no YAML, repeats a key, uses an anchor, or is too large or too deep.
+    """
+    if len(text) > _MAX_CHARACTERS:
+        raise SpaceError(f"{file}: {len(text):,} characters; a search space has at most {_MAX_CHARACTERS:,}.")
+    try:
+        _check_events(text, file)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        raise SpaceError(f"{where}: this is not YAML: {error.problem or error.context}.") from None
+    except yaml.YAMLError as error:
+        raise SpaceError(f"{file}: this is not YAML: {error}") from None
+    if root is None:
+        raise SpaceError(f"{file}: the file is empty.")
+    return _node(root, file, "")
+
+
+def _check_events(text: str, file: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{file}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise SpaceError(f"{where}: anchors and aliases are not part of the language; write the value again.")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise SpaceError(f"{where}: nested deeper than {_MAX_DEPTH} levels.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _node(node: yaml.Node, file: str, path: str) -> Node:
+    where = f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+    if isinstance(node, yaml.ScalarNode):
+        return Node(_scalar(node), where, path)
+    if isinstance(node, yaml.SequenceNode):
+        return Node([_node(child, file, f"{path}[{i}]") for i, child in enumerate(node.value)], where, path)
+    assert isinstance(node, yaml.MappingNode)
+    found: dict[str, Node] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        place = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
+        if key in found:
+            raise SpaceError(f"{place}: the field '{key}' is there twice.")
+        child = _node(value_node, file, f"{path}.{key}" if path else key)
+        found[key] = Node(child.value, place if isinstance(child.value, str | None) else child.where, child.path)
+    return Node(found, where, path)
+
+
+def _scalar(node: yaml.ScalarNode) -> Scalar:
+    text = str(node.value)
+    if node.style in ("'", '"'):
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.match(text):
+        return int(text)
+    if _NUMBER.match(text):
+        return float(text)
+    return text

@@ -1,0 +1,189 @@
+"""From what a person names to a task, and the same task again in another process."""
+
+from typing import cast, get_args
+
+import numpy as np
+
+from autopeft.errors import DataError, InputError, unknown_name
+from autopeft.tasks.columns import find_columns
+from autopeft.tasks.images import check_image
+from autopeft.tasks.labels import class_targets, find_labels, find_problem, has_labels, value_targets
+from autopeft.tasks.metrics import check_metric, default_metric
+from autopeft.tasks.sources import Sources, Tables, find_sources, read_sources
+from autopeft.tasks.split import SMALLEST, hold_out
+from autopeft.tasks.table import Table
+from autopeft.tasks.task import Input, Problem, Split, Task, TaskSettings
+
+
+def resolve_task(
+    data: str,
+    *,
+    validation: str | None = None,
+    test: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    problem: str | None = None,
+    metric: str | None = None,
+    validation_fraction: float = 0.2,
+    split_seed: int = 0,
+    max_length: int = 128,
+) -> Task:
+    """Read data and decide everything that is not said.
+
+    Args:
+        data: File, folder, hub id or `starter`; `autopeft.tasks.sources.find_sources` says what is found in each.
+        validation: What the search chooses by. By default what lies beside the training data, else a share of
+            them is held out.
+        test: By default what lies beside the training data, if it has labels; else there is none.
+        text: Column of the text; columns that are not given are found by their usual names.
+        text_pair: Column of the second text of a pair.
+        image: Column of the image.
+        label: Column of the target.
+        problem: `classification` or `regression`; by default `autopeft.tasks.labels.find_problem` decides.
+        metric: By default accuracy or Pearson's correlation.
+        validation_fraction: Share of the training data to hold out, in (0, 1).
+        split_seed: Seed of that split; at least 0.
+        max_length: Most tokens of a text or pair.
+
+    Raises:
+        DataError: The data are missing, cannot be read, or do not hold what a task needs.
+        InputError: An argument is out of its range; UnknownNameError: no such metric or problem.
+    """
+    if not 0 < validation_fraction < 1:
+        raise InputError(f"the validation fraction {validation_fraction} is not between 0 and 1.")
+    if not 0 <= split_seed < 2**32:
+        raise InputError(f"the split seed {split_seed} is not between 0 and 2**32 - 1.")
+    if max_length < 4:
+        raise InputError(f"a maximal length of {max_length} tokens leaves no room for text: use at least 4.")
+    if problem is not None and problem not in get_args(Problem):
+        raise unknown_name("problem", problem, get_args(Problem))
+    sources = find_sources(data, validation, test)
+    tables = read_sources(sources)
+    columns = find_columns(tables.train, text=text, text_pair=text_pair, image=image, label=label)
+    if sources.test_is_offered and tables.test is not None and not has_labels(tables.test, columns.label):
+        sources = Sources(sources.kind, sources.train, sources.validation, None)
+        tables = read_sources(sources)
+    found = cast(Problem, problem) if problem else find_problem(tables.train, columns.label)
+    metric = metric or default_metric(found)
+    check_metric(metric, found)
+    settings = TaskSettings(
+        source=sources.kind,
+        data=sources.train,
+        validation=sources.validation,
+        test=sources.test,
+        modality="image" if columns.image else "text",
+        problem=found,
+        text=columns.text,
+        text_pair=columns.text_pair,
+        image=columns.image,
+        label=columns.label,
+        labels=find_labels(tables.train, columns.label) if found == "classification" else (),
+        metric=metric,
+        validation_fraction=validation_fraction,
+        split_seed=split_seed,
+        max_length=max_length,
+        fingerprint=tables.fingerprint,
+    )
+    task = _task(settings, tables)
+    if settings.modality == "image":
+        # A file that is no image is found here, before any worker has started.
+        for split in (task.train, task.validation, task.test):
+            for source in split.inputs if split else ():
+                check_image(source)  # type: ignore[arg-type]
+    return task
+
+
+def load_task(settings: TaskSettings) -> Task:
+    """The same data again.
+
+    Raises:
+        DataError: The data are gone, cannot be read, or are not what they were.
+    """
+    tables = read_sources(Sources(settings.source, settings.data, settings.validation, settings.test))
+    if tables.fingerprint != settings.fingerprint:
+        raise DataError(
+            f"the data of '{settings.data}' have changed since the study began "
+            f"(fingerprint {tables.fingerprint[:12]}, was {settings.fingerprint[:12]}): "
+            "bring the old data back, or start a new study."
+        )
+    return _task(settings, tables)
+
+
+def _task(settings: TaskSettings, tables: Tables) -> Task:
+    train = _split(settings, tables.train)
+    _refuse_constant(train, tables.train.name)
+    given = [None if table is None else _split(settings, table) for table in (tables.validation, tables.test)]
+    for table, split in zip((tables.validation, tables.test), given, strict=True):
+        if table is not None and split is not None:
+            _refuse_unseen(settings, table, split, train)
+    validation, test = given
+    if validation is None:
+        kept, held_out = hold_out(
+            train.targets, settings.problem, settings.validation_fraction, settings.split_seed
+        )
+        train, validation = train.take(kept), train.take(held_out)
+    return Task(settings, train, validation, test)
+
+
+def _split(settings: TaskSettings, table: Table) -> Split:
+    if len(table) < SMALLEST:
+        raise DataError(f"'{table.name}' has {len(table)} row: a split needs at least {SMALLEST}.")
+    inputs: tuple[Input, ...]
+    if settings.image is not None:
+        inputs = tuple(_images(table, settings.image))
+    else:
+        assert settings.text is not None
+        inputs = tuple(_texts(table, settings.text))
+        if settings.text_pair is not None:
+            inputs = tuple(zip(inputs, _texts(table, settings.text_pair), strict=True))  # type: ignore[arg-type]
+    if settings.problem == "classification":
+        return Split(inputs, class_targets(table, settings.label, settings.labels))
+    return Split(inputs, value_targets(table, settings.label))
+
+
+def _column(table: Table, name: str) -> list[object]:
+    if name not in table.columns:
+        raise DataError(
+            f"'{table.name}' has no column '{name}' as the training data have: it has {', '.join(table.columns)}."
+        )
+    return list(table.columns[name])
+
+
+def _texts(table: Table, column: str) -> list[str]:
+    values = _column(table, column)
+    for row, value in enumerate(values, start=1):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise DataError(f"row {row} of '{table.name}' has no text in column '{column}'.")
+        if not isinstance(value, str):
+            raise DataError(
+                f"row {row} of '{table.name}' has no text in column '{column}', but a value of type {type(value).__name__}."
+            )
+    return cast(list[str], values)
+
+
+def _images(table: Table, column: str) -> list[Input]:
+    values = _column(table, column)
+    if column not in table.images:
+        raise DataError(f"column '{column}' of '{table.name}' holds no images, unlike the training data.")
+    for row, value in enumerate(values, start=1):
+        if value is None:
+            raise DataError(f"row {row} of '{table.name}' has no image in column '{column}'.")
+    return cast(list[Input], values)
+
+
+def _refuse_constant(train: Split, name: str) -> None:
+    if len(np.unique(train.targets)) < 2:
+        raise DataError(f"every row of '{name}' has the same label: there is nothing to learn.")
+
+
+def _refuse_unseen(settings: TaskSettings, table: Table, split: Split, train: Split) -> None:
+    """A class may be declared by the data, and yet have no training example."""
+    if settings.problem != "classification":
+        return
+    unseen = np.setdiff1d(split.targets, train.targets)
+    if len(unseen):
+        raise DataError(
+            f"'{table.name}' has the label '{settings.labels[int(unseen[0])]}', which the training data never show."
+        )

@@ -1,0 +1,6 @@
+"""One trial: modules on, steps, a report after every epoch, modules off."""
+
+from autopeft.train.loop import Training
+from autopeft.train.workbench import Report, Workbench
+
+__all__ = ["Report", "Training", "Workbench"]

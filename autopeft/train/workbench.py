@@ -1,0 +1,171 @@
+"""The warm worker's state: backbone and encoded data loaded once, modules swapped trial by trial."""
+
+import functools
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from torch.nn import functional
+
+import autopeft
+from autopeft.adapters import attach, save_adapter
+from autopeft.backbones import Backbone, load_backbone, reset_head
+from autopeft.errors import TrialError
+from autopeft.nouns import Configuration
+from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
+from autopeft.tasks.load import load_task
+from autopeft.tasks.metrics import compute
+from autopeft.tasks.preprocessor import load_preprocessor
+from autopeft.tasks.task import TaskSettings
+from autopeft.train.loop import Training, predict, rate_factor, train_epoch
+from autopeft.train.memory import peak_bytes, reset_peak
+
+_EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial says after an epoch.
+
+    Attributes:
+        rung: The epoch, from 1.
+        values: `score` and `train_loss`; after the last epoch also `test_score` (where there is a test split),
+            `seconds` and `peak_memory_bytes`.
+        last: Whether the trial is complete.
+        details: With the last report: how it was trained, for the record.
+    """
+
+    rung: int
+    values: Mapping[str, float]
+    last: bool
+    details: Mapping[str, Any]
+
+
+class Workbench:
+    """Everything that trials of one study share on one worker.
+
+    >>> bench = Workbench.prepare(backbone_settings, task_settings, Training())     # doctest: +SKIP
+    >>> for report in bench.trial(configuration, seed=0, folder=Path("out")): ...   # doctest: +SKIP
+    """
+
+    def __init__(self, backbone: Backbone, task: TaskSettings, data: dict[str, Encoded], training: Training) -> None:
+        self.backbone = backbone
+        self.task = task
+        self.data = data
+        self.training = training
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.backbone.model.to(self.device)
+
+    @classmethod
+    def prepare(cls, path: str, overrides: Mapping[str, Any], task: TaskSettings, training: Training) -> "Workbench":
+        """Load backbone and data.
+
+        Args:
+            path: Folder or hub id of the backbone.
+            overrides: Fields of its configuration that the study changes.
+            task: What to load, tokenise and score by.
+            training: How trials are trained.
+
+        Raises:
+            BackboneError, DataError: They cannot be loaded, or are not what the study began with.
+        """
+        loaded = load_task(task)
+        backbone = load_backbone(
+            path,
+            modality=task.modality,
+            num_labels=task.num_labels,
+            regression=task.problem == "regression",
+            config_overrides=overrides,
+        )
+        preprocessor = load_preprocessor(path, task.modality)
+        splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+        data = {name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None}
+        return cls(backbone, task, data, training)
+
+    def trial(self, configuration: Configuration, seed: int, folder: Path | None) -> Iterator[Report]:
+        """Train one configuration, a report an epoch; the modules are taken off whatever happens.
+
+        Args:
+            configuration: What to put on.
+            seed: Of the head, the modules and the order of batches.
+            folder: Where the trained adapter goes; None to keep nothing.
+
+        Raises:
+            TrialError: The loss is not finite, or memory ran out.
+        """
+        started = time.monotonic()
+        reset_peak(self.device)
+        model, training, task = self.backbone.model, self.training, self.task
+        torch.manual_seed(seed)
+        reset_head(model, self.backbone.head)
+        attached = attach(model, self.backbone.layout, self.backbone.head, configuration, text=self.backbone.text)
+        try:
+            n = len(self.data["train"])
+            steps = training.epochs * math.ceil(n / training.batch_size)
+            optimizer = torch.optim.AdamW(
+                attached.trainable(), lr=configuration.learning_rate, weight_decay=training.weight_decay
+            )
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction)
+            )
+            loss_of = functional.cross_entropy if task.problem == "classification" else self._scaled_error
+            for epoch in range(training.epochs):
+                batches = self._batches("train", epoch_order(n, seed, epoch), training.batch_size)
+                loss = train_epoch(model, optimizer, schedule, batches, loss_of, training.max_grad_norm)
+                if not math.isfinite(loss):
+                    raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
+                last = epoch + 1 == training.epochs
+                values = {"score": self._score("validation"), "train_loss": loss}
+                if last:
+                    if "test" in self.data:
+                        values["test_score"] = self._score("test")
+                    if folder is not None:
+                        record = {"task": task.to_json(), "seed": seed, "training": asdict(training), **values}
+                        record["backbone"] = model.config.name_or_path
+                        save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
+                    values["seconds"] = time.monotonic() - started
+                    values["peak_memory_bytes"] = float(peak_bytes(self.device))
+                yield Report(epoch + 1, values, last, self._details() if last else {})
+        except torch.OutOfMemoryError as error:
+            raise TrialError(f"out of memory on {self.device}: {str(error).splitlines()[0]}") from None
+        finally:
+            attached.detach()
+
+    def _batches(self, split: str, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        for start in range(0, len(order), size):
+            batch = self.data[split].batch(order[start : start + size])
+            yield {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _score(self, split: str) -> float:
+        data = self.data[split]
+        order = evaluation_order(data)
+        logits = predict(self.backbone.model, self._batches(split, order, _EVALUATION_BATCH))
+        return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
+
+    @functools.cached_property
+    def _target_scale(self) -> tuple[float, float]:
+        targets = self.data["train"].labels.double()
+        return float(targets.mean()), max(float(targets.std()), 1e-12)
+
+    def _scaled_error(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        # Regression learns (target - mean) / deviation: correlations do not see it, and one learning rate fits all units.
+        mean, deviation = self._target_scale
+        return functional.mse_loss(logits.squeeze(-1), (targets - mean) / deviation)
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "threads": torch.get_num_threads(),
+            "device": str(self.device),
+            "process": os.getpid(),
+            "autopeft": autopeft.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        }

@@ -1,0 +1,5 @@
+"""Wall time of the trial on its worker: building, training and scoring."""
+
+from autopeft.registry import Objective
+
+OBJECTIVE = Objective(name="seconds", direction="minimize", unit="s", computed=False, title="Seconds")

@@ -1,0 +1,5 @@
+"""The task's metric on the test split. Measured once, never searched by."""
+
+from autopeft.registry import Objective
+
+OBJECTIVE = Objective(name="test_score", direction="maximize", unit="", computed=False, title="Test score")

@@ -1,0 +1,5 @@
+"""Mean training loss over the last epoch."""
+
+from autopeft.registry import Objective
+
+OBJECTIVE = Objective(name="train_loss", direction="minimize", unit="", computed=False, title="Train loss")
