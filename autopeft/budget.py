@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 
 from autopeft.errors import BudgetError
 
 _NUMBER = re.compile(r"^\s*(\d+(?:[._]\d+)*(?:e[+-]?\d+)?)\s*(%|k|m|b)?\s*$", re.IGNORECASE)
+_MOST = 10**18
 _SCALE = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -42,17 +44,19 @@ class Budget:
                 "or a number of parameters such as 300k or 120000."
             )
         try:
-            number = float(match[1].replace("_", ""))
-        except ValueError:
+            number = Decimal(match[1].replace("_", ""))  # exact: 1.001k is 1001
+        except InvalidOperation:
             raise BudgetError(f"cannot read the number '{match[1]}' in the budget '{text}'.") from None
         unit = (match[2] or "").lower()
         if unit == "%":
-            if not 0 < number <= 100:
+            if not 0 < float(number / 100) <= 1:
                 raise BudgetError(f"the budget '{text}' is outside 0 % to 100 % of the backbone.")
-            return cls(fraction=number / 100)
+            return cls(fraction=float(number / 100))
+        if number > _MOST:
+            raise BudgetError(f"the budget '{text}' is more than any model has.")
         count = number * _SCALE.get(unit, 1)
         if count < 1 or count != int(count):
-            hint = f"Did you mean '{text.strip()}%'?" if 0 < count < 100 else ""
+            hint = f"Did you mean '{text.strip()}%'?" if not unit and 0 < count < 100 else ""
             raise BudgetError(f"the budget '{text}' is not a whole number of parameters above 0.", hint)
         return cls(count=int(count))
 
@@ -66,5 +70,6 @@ class Budget:
     def __str__(self) -> str:
         """The shortest text that `parse` reads back as this budget."""
         if self.fraction is not None:
-            return f"{self.fraction * 100:.10g}%"
+            percent = Decimal(repr(self.fraction)) * 100
+            return f"{percent.normalize():f}%"
         return str(self.count)

@@ -84,6 +84,16 @@ class Module:
         return cls(data["type"], data["size"], tuple(data["layers"]), tuple(sorted(options.items())))
 
 
+def rounded(learning_rate: float) -> float:
+    """A learning rate to three significant digits: the rates that configurations have."""
+    return float(f"{learning_rate:.3g}")
+
+
+def _plain(value: Any) -> Any:
+    # 16 and 16.0 are equal in Python but not as text: the key is made of text.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 @dataclass(frozen=True)
 class Configuration:
     """One point of a search space: which modules, where, how large, and how they are trained.
@@ -105,9 +115,13 @@ class Configuration:
 
         Three significant digits make the rates a finite set, so that "already evaluated" means something.
         """
-        present = [m for m in modules if m.size > 0 and m.layers and dict(m.options).get("sites") != ()]
+        present = [
+            Module(m.type, m.size, tuple(sorted(set(m.layers))), tuple((k, _plain(v)) for k, v in sorted(m.options)))
+            for m in modules
+            if m.size > 0 and m.layers and dict(m.options).get("sites") != ()
+        ]
         ordered = sorted(present, key=lambda m: json.dumps(m.to_json(), sort_keys=True))
-        return cls(tuple(ordered), float(f"{learning_rate:.3g}"))
+        return cls(tuple(ordered), rounded(learning_rate))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; `from_json` reads it back."""

@@ -1,12 +1,14 @@
 """One small layer that puts modules on a backbone and takes them off again, whoever wrote them."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from autopeft.adapters.bottleneck import Bottleneck, attach_parallel, attach_serial
 from autopeft.adapters.prefix import Prefix, attach_prefix
@@ -99,23 +101,36 @@ def attach(
     if len(loras) > 1:
         raise ValueError("a configuration has at most one LoRA module")
     if loras:
-        attached.peft = get_peft_model(model, lora_config(loras[0], layout, roots, text=text))
-    for module in configuration.modules:
-        if module.type != "lora":
-            for layer in module.layers:
-                _attach_own(attached, layout, module, layer)
-    model.add_module(OWN, attached.own.to(device=model.device, dtype=model.dtype))
-    if attached.peft is None:
-        for path, module in heads.items():  # a copy, as peft does it: the original keeps its start
-            _replace(model, path, copy.deepcopy(module).requires_grad_(True))
-    built = sum(p.numel() for p in attached.module_parameters())
-    expected = trainable_parameters(configuration, layout.shape)
-    if built != expected:
-        raise AssertionError(f"built {built} trainable parameters where the cost table says {expected}")
+        attached.peft = _attach_lora(model, lora_config(model, loras[0], layout, roots, text=text))
+    try:
+        for module in configuration.modules:
+            if module.type != "lora":
+                for layer in module.layers:
+                    _attach_own(attached, layout, module, layer)
+        model.add_module(OWN, attached.own.to(device=model.device, dtype=model.dtype))
+        if attached.peft is None:
+            for path, module in heads.items():  # a copy, as peft does it: the original keeps its start
+                _replace(model, path, copy.deepcopy(module).requires_grad_(True))
+        built = sum(p.numel() for p in attached.module_parameters())
+        expected = trainable_parameters(configuration, layout.shape)
+        if built != expected:
+            raise AssertionError(f"built {built} trainable parameters where the cost table says {expected}")
+    except BaseException:
+        attached.detach()  # a model is never left with half a configuration on it
+        raise
     return attached
 
 
-def lora_config(module: Module, layout: Layout, head: Sequence[str], *, text: bool) -> LoraConfig:
+def _attach_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5 by the old name; a person who runs a search can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
+
+
+def lora_config(
+    model: PreTrainedModel, module: Module, layout: Layout, head: Sequence[str], *, text: bool
+) -> LoraConfig:
     """peft's own configuration of a LoRA module: each target by its full path, so that nothing else matches."""
     targets = [layout.layers[layer].sites[site] for layer in module.layers for site in module.option("sites")]
     alpha = module.option("alpha")
@@ -124,6 +139,7 @@ def lora_config(module: Module, layout: Layout, head: Sequence[str], *, text: bo
         lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,
         target_modules=targets,
         modules_to_save=list(head),
+        fan_in_fan_out=all(isinstance(model.get_submodule(path), Conv1D) for path in targets),
         task_type=TaskType.SEQ_CLS if text else None,
     )
 

@@ -25,11 +25,11 @@ _SITES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "o",
             r"o_proj|out_proj|out_lin|attn\.c_proj|attention\.output\.dense|self_attention\.dense"
-            r"|attention\.dense|Attention\.o|attn\.proj|attn\.Wo",
+            r"|attention\.dense|self_attn\.dense|attn\.o|attn\.proj|attn\.Wo",
         ),
         ("gate", r"gate_proj|wi_0"),
-        ("up", r"up_proj|fc1|c_fc|lin1|intermediate\.dense|dense_h_to_4h|wi|wi_1|fc_in|linear1|mlp\.Wi"),
-        ("down", r"down_proj|fc2|mlp\.c_proj|lin2|output\.dense|dense_4h_to_h|wo|fc_out|linear2|mlp\.Wo"),
+        ("up", r"up_proj|fc1|c_fc|lin1|intermediate\.dense|dense_h_to_4h|wi|wi_1|fc_in|linear1|mlp\.Wi|gate_up_proj|ffn"),
+        ("down", r"down_proj|fc2|mlp\.c_proj|lin2|output\.dense|dense_4h_to_h|wo|fc_out|linear2|mlp\.Wo|ffn_output"),
     )
 )
 
@@ -59,19 +59,35 @@ def find_layout(model: PreTrainedModel, backbone_parameters: int) -> Layout:
     """Find a model's layers and sites.
 
     Raises:
-        BackboneError: No repeated blocks with linear maps were found.
+        BackboneError: No repeated blocks with known linear maps were found, their widths differ, or the model is
+            an encoder and a decoder.
     """
+    name, config = type(model).__name__, model.config.get_text_config()
+    if model.config.is_encoder_decoder:
+        raise BackboneError(
+            f"a {name} is an encoder with a decoder: use a model that is one of the two, such as BERT or GPT-2."
+        )
     blocks_path, blocks = _blocks(model)
-    config = model.config.get_text_config()
     layouts, shapes = [], []
     for i, block in enumerate(blocks):
         layout, shape = _layer(model, f"{blocks_path}.{i}", block)
         layouts.append(layout)
         shapes.append(shape)
-    hidden = getattr(config, "hidden_size", None) or _hidden(shapes[0])
-    heads = int(getattr(config, "num_attention_heads", 0) or 0)
-    intermediate = shapes[0].linears["up"][1] if "up" in shapes[0].linears else 0
-    shape = BackboneShape(backbone_parameters, int(hidden), heads, intermediate, tuple(shapes))
+    if not all(shape.linears for shape in shapes):
+        raise BackboneError(
+            f"the layers of a {name} ({blocks_path}) hold no linear maps that are known as "
+            f"{', '.join(site for site, _ in _SITES)}, each once."
+        )
+    widths = {_hidden(shape) for shape in shapes}
+    if len(widths) > 1:
+        listed = ", ".join(map(str, sorted(widths)))
+        raise BackboneError(f"the layers of a {name} have different widths ({listed}); one width is supported.")
+    heads = getattr(config, "num_attention_heads", 0)
+    # The inputs of `down`, because `up` may be one map with the gate.
+    intermediate = shapes[0].linears["down"][0] if "down" in shapes[0].linears else 0
+    shape = BackboneShape(
+        backbone_parameters, widths.pop(), heads if isinstance(heads, int) else 0, intermediate, tuple(shapes)
+    )
     return Layout(tuple(layouts), shape)
 
 
@@ -92,18 +108,24 @@ def _layer(model: PreTrainedModel, path: str, block: nn.Module) -> tuple[LayerLa
     sites: dict[str, str] = {}
     linears: dict[str, tuple[int, int]] = {}
     attention = ""
+    twice: set[str] = set()
     for name, module in block.named_modules():
         if not isinstance(module, nn.Linear | Conv1D) or "cross" in name.lower():
             continue
         site = next((site for site, pattern in _SITES if pattern.search(name)), None)
-        if site is None or site in sites:
+        if site is None:
+            continue
+        if site in sites:
+            twice.add(site)  # of experts, say: which one is meant is unknown, so the site is not offered
             continue
         sites[site] = f"{path}.{name}"
         linears[site] = linear_size(module)
         if site in ("k", "qkv") and not attention:
             attention = f"{path}.{name.rpartition('.')[0]}"
+    for site in twice:
+        del sites[site], linears[site]
     width = 0
-    if attention and getattr(model, "_supports_attention_backend", False):
+    if attention and not {"k", "qkv"} & twice and getattr(model, "_supports_attention_backend", False):
         width = _key_width(model, linears)
     order = [site for site, _ in _SITES if site in linears]
     return LayerLayout(sites, attention), LayerShape({site: linears[site] for site in order}, width)

@@ -38,6 +38,16 @@ class Backbone:
     head: tuple[str, ...]
     text: bool
 
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens that the model has positions for; None where it sets no bound."""
+        for name, module in self.model.named_modules():
+            # RoBERTa and its kin count positions from the padding index on: 514 rows serve 512 tokens.
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                return module.num_embeddings - module.padding_idx - 1
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) and limit > 0 else None
+
 
 def model_path(model: str) -> str:
     """The folder or hub id behind a `--model`: the bundled starter, an existing folder (absolute), or a hub id.

@@ -6,24 +6,29 @@ Notation:
     limit       the budget in parameters
 """
 
+import bisect
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from itertools import combinations, compress
+from typing import Any, NamedTuple
 
 from autopeft.dsl.cost import MODULE_TYPES
 from autopeft.errors import BudgetError
-from autopeft.nouns import BackboneShape, Configuration, Module
+from autopeft.nouns import BackboneShape, Configuration, Module, rounded
 from autopeft.pareto import cost_coordinate
 
 Assignment = tuple[Any, ...]
 
 # Steps of a real decision's neighbours, as shares of its range.
 _REAL_STEPS = (-0.3, -0.1, -0.03, 0.03, 0.1, 0.3)
-# Sweeps of the Gibbs sampler: after three the start is forgotten (tests/dsl/test_bound.py measures it).
+# Sweeps of the Gibbs sampler. Where the bound leaves room, three forget the start (tests/dsl/test_bound.py measures
+# it); where it leaves none, a sample is little more than its start, which is drawn evenly for that reason.
 _SWEEPS = 3
+# Configurations keep three digits of the learning rate, so one may lie this much outside of its interval.
+_ROUNDING = 5.1e-3
 
 
 @dataclass(frozen=True)
@@ -51,16 +56,21 @@ class Real:
         """The value's place in the interval, in [0, 1]."""
         if self.low == self.high:
             return 0.0
+        value = min(self.high, max(self.low, value))
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            return min(1.0, math.log(value / self.low) / math.log(self.high / self.low))
         return (value - self.low) / (self.high - self.low)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value, to its three digits, is in the interval."""
+        return self.low * (1 - _ROUNDING) <= value <= self.high * (1 + _ROUNDING)
 
     def decode(self, place: float) -> float:
         """The value at a place in [0, 1]; what lies outside is clipped."""
         place = min(1.0, max(0.0, place))
         if self.log:
-            return float(self.low * (self.high / self.low) ** place)
-        return self.low + place * (self.high - self.low)
+            return min(self.high, float(self.low * (self.high / self.low) ** place))
+        return min(self.high, self.low + place * (self.high - self.low))
 
 
 Decision = Choice | Real
@@ -78,9 +88,14 @@ class Subset:
         """The on/off decisions, one a member; none where all are taken."""
         return [] if self.fixed else [Choice(f"{name}.{member}", (False, True)) for member in self.of]
 
-    def chosen(self, values: Iterator[Any]) -> tuple[Any, ...]:
-        """The members that are on; takes its decisions' values from `values`."""
-        return self.of if self.fixed else tuple(member for member in self.of if next(values))
+    @property
+    def width(self) -> int:
+        """How many decisions it takes."""
+        return 0 if self.fixed else len(self.of)
+
+    def chosen(self, values: Sequence[Any], start: int) -> tuple[Any, ...]:
+        """The members that are on; its decisions' values begin at `start`."""
+        return self.of if self.fixed else tuple(compress(self.of, values[start : start + len(self.of)]))
 
 
 @dataclass(frozen=True)
@@ -106,13 +121,12 @@ class BoundSpec:
         return Module(self.type, size, layers, tuple(sorted(options.items())))
 
 
-@dataclass(frozen=True)
-class _Parts:
+class _Parts(NamedTuple):
     """An assignment, taken apart."""
 
     layers: tuple[int, ...]
     sizes: tuple[int, ...]  # one a spec
-    sites: tuple[tuple[str, ...] | None, ...]  # one a spec
+    sites: tuple[tuple[Any, ...] | None, ...]  # one a spec
     learning_rate: float
 
 
@@ -138,7 +152,7 @@ class BoundSpace:
     layers: Subset
     specs: tuple[BoundSpec, ...]
     decisions: tuple[Decision, ...]
-    _costs: dict[tuple[int, int, tuple[str, ...] | None], tuple[int, ...]] = field(
+    _costs: dict[tuple[int, int, tuple[Any, ...] | None], tuple[int, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -155,14 +169,26 @@ class BoundSpace:
 
     # -- meaning ------------------------------------------------------------------------------------------------
 
-    def _parts(self, assignment: Assignment) -> _Parts:
-        values = iter(assignment)
-        layers = self.layers.chosen(values)
-        sizes, sites = [], []
+    @cached_property
+    def _places(self) -> tuple[int, ...]:
+        # Where each spec's size stands in an assignment; its site switches follow.
+        places, at = [], self.layers.width
         for spec in self.specs:
-            sizes.append(next(values))
-            sites.append(spec.sites.chosen(values) if spec.sites is not None else None)
-        return _Parts(layers, tuple(sizes), tuple(sites), next(values))
+            places.append(at)
+            at += 1 + (spec.sites.width if spec.sites is not None else 0)
+        return tuple(places)
+
+    def _parts(self, assignment: Sequence[Any]) -> _Parts:
+        layers = self.layers.chosen(assignment, 0)
+        places = self._places
+        sizes = tuple([assignment[at] for at in places])
+        sites = tuple(
+            [
+                spec.sites.chosen(assignment, at + 1) if spec.sites is not None else None
+                for spec, at in zip(self.specs, places, strict=True)
+            ]
+        )
+        return _Parts(layers, sizes, sites, assignment[-1])
 
     def configuration(self, assignment: Assignment) -> Configuration:
         """The canonical configuration that an assignment means."""
@@ -202,26 +228,44 @@ class BoundSpace:
             raise ValueError(f"not a point of the space '{self.name}': {configuration.to_json()}")
         return assignment
 
+    def canonical(self, assignment: Assignment) -> Assignment:
+        """The one assignment, of all that mean the same configuration, that `assignment(configuration)` gives.
+
+        Decisions without effect take their first value, and the learning rate keeps three digits.
+        """
+        values = list(assignment)
+        for spec, at in zip(self.specs, self._places, strict=True):
+            if not values[at] and spec.sites is not None and not spec.sites.fixed:
+                default = spec.sites.of[: spec.sites.minimum]
+                values[at + 1 : at + 1 + spec.sites.width] = [site in default for site in spec.sites.of]
+        values[-1] = rounded(values[-1])
+        return tuple(values)
+
     def cost(self, assignment: Assignment) -> int:
         """Exact trainable parameters, in microseconds: sums over a table of per-layer costs."""
-        parts = self._parts(assignment)
+        return self._cost(self._parts(assignment))
+
+    def _cost(self, parts: _Parts) -> int:
         total = 0
         for i, size in enumerate(parts.sizes):
             if size:
                 table = self._layer_costs(i, size, parts.sites[i])
-                total += sum(table[layer] for layer in parts.layers)
+                total += sum([table[layer] for layer in parts.layers])
         return total
 
-    def _layer_costs(self, spec: int, size: int, sites: tuple[str, ...] | None) -> tuple[int, ...]:
+    def _layer_costs(self, spec: int, size: int, sites: tuple[Any, ...] | None) -> tuple[int, ...]:
         key = (spec, size, sites)
-        if key not in self._costs:
+        found = self._costs.get(key)
+        if found is None:
             count = MODULE_TYPES[self.specs[spec].type].trainable
             hidden = self.shape.hidden
-            self._costs[key] = tuple(count(size, sites or (), layer, hidden) for layer in self.shape.layers)
-        return self._costs[key]
+            layers = self.shape.layers
+            found = tuple(count(size, sites or (), layer, hidden) if size else 0 for layer in layers)
+            self._costs[key] = found
+        return found
 
     def valid(self, assignment: Assignment) -> bool:
-        """Whether enough layers and sites are on, a module is there, sizes are allowed and the cost is inside."""
+        """Whether enough layers and sites are on, a module is there, all is in its domain and the cost is inside."""
         parts = self._parts(assignment)
         if len(parts.layers) < self.layers.minimum or not any(parts.sizes):
             return False
@@ -230,7 +274,13 @@ class BoundSpace:
                 return False
             if sites is not None and spec.sites is not None and len(sites) < spec.sites.minimum:
                 return False
-        return self.cost(assignment) <= self.limit
+        return self._rate.holds(parts.learning_rate) and self._cost(parts) <= self.limit
+
+    @property
+    def _rate(self) -> Real:
+        rate = self.decisions[-1]
+        assert isinstance(rate, Real)
+        return rate
 
     # -- the smallest --------------------------------------------------------------------------------------------
 
@@ -238,19 +288,39 @@ class BoundSpace:
     def _singles(self) -> tuple[Assignment, ...]:
         """Minimal assignments, one module at its smallest size, by ascending cost.
 
-        For each module the cheapest layers and sites, and each layer and each site in turn: the seeds from
-        which every other configuration can be reached by growing.
+        For each module each layer and each site in turn, and for each smallest set of sites the cheapest layers:
+        the seeds from which every other configuration can be reached by growing. The first is the smallest
+        configuration there is, because costs grow with each layer, site and size.
         """
         singles: dict[Assignment, int] = {}
         for i, spec in enumerate(self.specs):
             size = next((s for s in spec.sizes if s > 0), None)
             if size is None:
                 continue
-            for layers in self._minimal(self.layers):
-                for sites in self._minimal(spec.sites) if spec.sites is not None else [()]:
-                    assignment = self._single(i, size, layers, sites)
-                    singles[assignment] = self.cost(assignment)
+            found = [
+                self._single(i, size, layers, sites)
+                for layers in self._minimal(self.layers)
+                for sites in (self._minimal(spec.sites) if spec.sites is not None else [()])
+            ]
+            if spec.sites is not None and not spec.sites.fixed:
+                every = [*combinations(spec.sites.of, spec.sites.minimum)]  # at most 70: there are eight sites
+            else:
+                every = [spec.sites.of if spec.sites is not None else ()]
+            found.extend(self._single(i, size, self._cheapest_layers(i, size, sites), sites) for sites in every)
+            singles.update((assignment, self.cost(assignment)) for assignment in found)
         return tuple(sorted(singles, key=lambda a: singles[a]))
+
+    @cached_property
+    def _single_costs(self) -> tuple[int, ...]:
+        return tuple(self.cost(assignment) for assignment in self._singles)
+
+    def _cheapest_layers(self, index: int, size: int, sites: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.layers.fixed:
+            return self.layers.of
+        parts = self._parts(self._single(index, size, self.layers.of, sites))
+        tables = [self._layer_costs(i, s, chosen) for i, (s, chosen) in enumerate(zip(parts.sizes, parts.sites, strict=True))]
+        ascending = sorted(self.layers.of, key=lambda layer: sum(table[layer] for table in tables))
+        return tuple(ascending[: self.layers.minimum])
 
     @staticmethod
     def _minimal(subset: Subset) -> list[tuple[Any, ...]]:
@@ -266,9 +336,7 @@ class BoundSpace:
             if spec.sites is not None and not spec.sites.fixed:
                 on = sites if i == index else spec.sites.of[: spec.sites.minimum]
                 values.extend(site in on for site in spec.sites.of)
-        rate = self.decisions[-1]
-        assert isinstance(rate, Real)
-        values.append(rate.decode(0.5))
+        values.append(self._rate.decode(0.5))
         return tuple(values)
 
     @cached_property
@@ -276,40 +344,92 @@ class BoundSpace:
         """Trainable parameters of the smallest configuration."""
         return self.cost(self._singles[0])
 
+    @cached_property
+    def largest(self) -> int:
+        """Trainable parameters of the largest configuration, whether or not it is inside the budget."""
+        values = [True if isinstance(d, Choice) and d.values[0] is False else None for d in self.decisions]
+        sizes = dict(zip(self._places, self.specs, strict=True))
+        return self.cost(tuple(sizes[i].sizes[-1] if i in sizes else value for i, value in enumerate(values)))
+
     # -- moving about --------------------------------------------------------------------------------------------
 
     def sample(self, rng: random.Random, n: int) -> list[Assignment]:
-        """Random valid assignments, roughly even in log cost; repetitions are possible.
+        """Random valid assignments, roughly even in log cost; repetitions are possible."""
+        return [self.sample_at(rng, rng.random()) for _ in range(n)]
 
-        Never starves, however small the budget's share of the space: a bound is drawn evenly in log cost
-        between the smallest configuration and the limit, and a Gibbs sampler walks inside it from one of the
-        minimal configurations.
+    def sample_at(self, rng: random.Random, place: float) -> Assignment:
+        """A random valid assignment whose cost is at most the one at a place between smallest and largest.
+
+        Never starves, however small the budget's share of the space: a Gibbs sampler walks inside the bound from
+        one of the minimal configurations. Most of what fits in a bound is close to it, so even places make costs
+        that are roughly even on the log scale.
+
+        Args:
+            rng: The source of chance.
+            place: In [0, 1], on the log scale: 0 the smallest configuration, 1 the limit, or the largest
+                configuration where that is less.
         """
-        low, high = math.log(self.smallest), math.log(self.limit)
-        assignments = []
-        for _ in range(n):
-            bound = max(self.smallest, min(self.limit, math.floor(math.exp(rng.uniform(low, high)) + 1e-9)))
-            starts = [a for a in self._singles if self.cost(a) <= bound]
-            assignments.append(self._gibbs(rng, rng.choice(starts), bound))
-        return assignments
+        low, high = math.log(self.smallest), math.log(min(self.limit, self.largest))
+        bound = math.floor(math.exp(low + place * (high - low)) + 1e-9)
+        bound = max(self.smallest, min(self.limit, bound))
+        starts = bisect.bisect_right(self._single_costs, bound)
+        return self._gibbs(rng, self._singles[rng.randrange(starts)], bound)
 
     def _gibbs(self, rng: random.Random, start: Assignment, bound: int) -> Assignment:
         current = list(start)
+        owner = self._owners
+        layers, sizes, sites, _ = self._parts(current)
+        tables = [self._layer_costs(i, size, sites[i]) for i, size in enumerate(sizes)]
+        chosen = list(layers)  # the layers that are on, in any order
+        totals = [sum([table[layer] for layer in chosen]) for table in tables]
+        order = list(range(len(current)))
         for _ in range(_SWEEPS):
-            for i in rng.sample(range(len(current)), len(current)):
-                decision = self.decisions[i]
+            rng.shuffle(order)
+            for i in order:
+                decision, spec = self.decisions[i], owner[i]
                 if isinstance(decision, Real):
                     current[i] = decision.decode(rng.random())
-                    continue
-                allowed = []
-                for value in decision.values:
-                    current[i], kept = value, current[i]
-                    candidate = tuple(current)
-                    if self.cost(candidate) <= bound and self.valid(candidate):
-                        allowed.append(value)
-                    current[i] = kept
-                current[i] = rng.choice(allowed)
+                elif spec is None:  # a layer's switch: on with what the modules there cost, or off
+                    layer = self.layers.of[i]
+                    step = sum([table[layer] for table in tables])
+                    if current[i]:
+                        if len(chosen) > self.layers.minimum and rng.random() < 0.5:
+                            current[i] = False
+                            chosen.remove(layer)
+                            totals = [total - table[layer] for total, table in zip(totals, tables, strict=True)]
+                    elif sum(totals) + step <= bound and rng.random() < 0.5:
+                        current[i] = True
+                        chosen.append(layer)
+                        totals = [total + table[layer] for total, table in zip(totals, tables, strict=True)]
+                else:  # a size or a site of one module: only that module's cost changes
+                    room = bound - sum(totals) + totals[spec]
+                    kept, found = current[i], []
+                    for value in decision.values:
+                        current[i] = value
+                        costs = self._own_costs(current, spec)
+                        if costs is not None and any(current[at] for at in self._places):
+                            total = sum([costs[layer] for layer in chosen])
+                            if total <= room:
+                                found.append((value, costs, total))
+                    current[i], tables[spec], totals[spec] = rng.choice(found) if found else (kept, tables[spec], totals[spec])
         return tuple(current)
+
+    @cached_property
+    def _owners(self) -> tuple[int | None, ...]:
+        # For each decision the spec that it belongs to; None for layers and the learning rate.
+        owners: list[int | None] = [None] * len(self.decisions)
+        for i, (spec, at) in enumerate(zip(self.specs, self._places, strict=True)):
+            width = 1 + (spec.sites.width if spec.sites is not None else 0)
+            owners[at : at + width] = [i] * width
+        return tuple(owners)
+
+    def _own_costs(self, values: Sequence[Any], spec: int) -> tuple[int, ...] | None:
+        # What one module costs in each layer; None where too few of its sites are on.
+        at, subset = self._places[spec], self.specs[spec].sites
+        sites = subset.chosen(values, at + 1) if subset is not None else None
+        if sites is not None and subset is not None and len(sites) < subset.minimum:
+            return None
+        return self._layer_costs(spec, values[at], sites)
 
     def shrink(self, rng: random.Random, assignment: Assignment) -> Assignment:
         """The assignment itself where it is valid, else one near it that is: random steps down, then a sample."""

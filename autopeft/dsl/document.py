@@ -13,6 +13,8 @@ from autopeft.errors import SpaceError, nearest
 
 _MAX_CHARACTERS = 100_000
 _MAX_DEPTH = 20
+_MAX_SHOWN = 60  # characters of a value in an error
+_MAX_DIGITS = 15  # a longer whole number stays text, which no field accepts as a number
 _INTEGER = re.compile(r"^[+-]?\d+$")
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)  # YAML 1.1 reads 1e-5 as text
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -28,16 +30,18 @@ class Node:
         value: A scalar, a list of nodes, or a dictionary of nodes.
         where: `file:line:column`, for errors.
         path: The way to this node, such as `modules.serial.size`.
+        key_where: Place of the field's name, where this is a field's value.
     """
 
     value: "Scalar | list[Node] | dict[str, Node]"
     where: str
     path: str
+    key_where: str = ""
 
-    def error(self, message: str, hint: str = "") -> SpaceError:
-        """An error about this node."""
+    def error(self, message: str, hint: str = "", *, key: bool = False) -> SpaceError:
+        """An error about this node, or about the name of its field."""
         at = f" (at {self.path})" if self.path else ""
-        return SpaceError(f"{self.where}: {message}{at}", hint)
+        return SpaceError(f"{self.key_where if key else self.where}: {message}{at}.", hint)
 
     def mapping(self, allowed: tuple[str, ...], required: tuple[str, ...] = ()) -> "dict[str, Node]":
         """This node as a mapping with known keys.
@@ -49,16 +53,18 @@ class Node:
             raise self.error(f"found {self.shown()}, expected a mapping with the keys {', '.join(allowed)}")
         for key, node in self.value.items():
             if key not in allowed:
-                raise node.error(f"unknown field '{key}': allowed are {', '.join(allowed)}", nearest(key, allowed))
+                raise node.error(
+                    f"unknown field '{key}': allowed are {', '.join(allowed)}", nearest(key, allowed), key=True
+                )
         for key in required:
             if key not in self.value:
                 raise self.error(f"the field '{key}' is missing")
         return self.value
 
-    def items(self) -> "list[Node]":
-        """This node as a list. Raises: SpaceError, if it is none or empty."""
+    def items(self, such_as: str = "[1, 2, 4]") -> "list[Node]":
+        """This node as a list; `such_as` is the example in the error. Raises: SpaceError, if it is none or empty."""
         if not isinstance(self.value, list) or not self.value:
-            raise self.error(f"found {self.shown()}, expected a list such as [1, 2, 4]")
+            raise self.error(f"found {self.shown()}, expected a list such as {such_as}")
         return self.value
 
     def shown(self) -> str:
@@ -67,7 +73,10 @@ class Node:
             return "a mapping"
         if isinstance(self.value, list):
             return "a list" if self.value else "an empty list"
-        return "nothing" if self.value is None else f"'{self.value}'"
+        if self.value is None:
+            return "nothing"
+        text = str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+        return f"'{text}'" if len(text) <= _MAX_SHOWN else f"'{text[:_MAX_SHOWN]}...'"
 
 
 def parse(text: str, file: str) -> Node:
@@ -88,9 +97,10 @@ def parse(text: str, file: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-        raise SpaceError(f"{where}: this is not YAML: {error.problem or error.context}.") from None
+        reason = ": ".join(part for part in (error.context, error.problem) if part)
+        raise SpaceError(f"{where}: this is not YAML: {reason}.") from None
     except yaml.YAMLError as error:
-        raise SpaceError(f"{file}: this is not YAML: {error}") from None
+        raise SpaceError(f"{file}: this is not YAML: {str(error).splitlines()[0]}.") from None
     if root is None:
         raise SpaceError(f"{file}: the file is empty.")
     return _node(root, file, "")
@@ -119,12 +129,14 @@ def _node(node: yaml.Node, file: str, path: str) -> Node:
     assert isinstance(node, yaml.MappingNode)
     found: dict[str, Node] = {}
     for key_node, value_node in node.value:
-        key = str(key_node.value)
         place = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise SpaceError(f"{place}: a field's name must be plain text.")
+        key = str(key_node.value)
         if key in found:
             raise SpaceError(f"{place}: the field '{key}' is there twice.")
         child = _node(value_node, file, f"{path}.{key}" if path else key)
-        found[key] = Node(child.value, place if isinstance(child.value, str | None) else child.where, child.path)
+        found[key] = Node(child.value, place if child.value is None else child.where, child.path, place)
     return Node(found, where, path)
 
 
@@ -135,7 +147,7 @@ def _scalar(node: yaml.ScalarNode) -> Scalar:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if _INTEGER.match(text):
-        return int(text)
+        return int(text) if len(text) <= _MAX_DIGITS else text
     if _NUMBER.match(text):
         return float(text)
     return text

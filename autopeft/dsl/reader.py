@@ -35,7 +35,7 @@ def read_space(text: str, file: str) -> Space:
     layers = _subset(fields["layers"], None) if "layers" in fields else SubsetDomain(None, True, 1, root.where)
     modules = _modules(fields["modules"])
     training = fields["training"].mapping(("learning_rate",), ("learning_rate",))
-    budgets = tuple(_constraint(n) for n in fields["constraints"].items()) if "constraints" in fields else ()
+    budgets = tuple(_constraint(n) for n in fields["constraints"].items("[trainable <= 0.5%]")) if "constraints" in fields else ()
     return Space(name.value, text, layers, modules, _real("learning_rate", training["learning_rate"]), budgets)
 
 
@@ -45,7 +45,9 @@ def _modules(node: Node) -> tuple[ModuleSpec, ...]:
     specs = []
     for name, child in node.value.items():
         if not _NAME.match(name):
-            raise child.error(f"'{name}' is no module name: use lower-case letters, digits, '-' and '_'")
+            raise child.error(
+                f"'{name}' is no module name: use lower-case letters, digits, '-' and '_'", key=True
+            )
         specs.append(_module(name, child))
     kinds: dict[tuple[str, str | None], str] = {}
     for spec in specs:
@@ -56,8 +58,10 @@ def _modules(node: Node) -> tuple[ModuleSpec, ...]:
 
 
 def _module(name: str, node: Node) -> ModuleSpec:
-    if not isinstance(node.value, dict) or "type" not in node.value:
+    if not isinstance(node.value, dict):
         raise node.error(f"found {node.shown()}, expected a module with a type: {', '.join(MODULE_TYPES)}")
+    if "type" not in node.value:
+        raise node.error(f"the field 'type' is missing: allowed are {', '.join(MODULE_TYPES)}")
     kind = node.value["type"]
     if not isinstance(kind.value, str) or kind.value not in MODULE_TYPES:
         raise kind.error(
@@ -126,7 +130,7 @@ def _subset_members(node: Node, known: tuple[str, ...] | None) -> tuple[str | in
     if node.value == "all":
         return None
     members: list[str | int] = []
-    for child in node.items():
+    for child in node.items("[0, 1] or the word all" if known is None else "[q, v] or the word all"):
         value = child.value
         if known is None:
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -161,7 +165,7 @@ def _real(name: str, node: Node) -> Real:
         value = _positive(node)
         return Real(name, value, value, True)
     fields = node.mapping(("float", "log"), ("float",))
-    bounds = [_positive(child) for child in fields["float"].items()]
+    bounds = [_positive(child) for child in fields["float"].items("[1.0e-4, 1.0e-2]")]
     if len(bounds) != 2 or bounds[0] > bounds[1]:
         raise fields["float"].error("expected [lowest, highest]")
     log = fields["log"].value if "log" in fields else False

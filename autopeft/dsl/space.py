@@ -100,6 +100,10 @@ class Space:
                 raise BackboneError(
                     f"{self.layers.where}: the space names layer '{layer}'; the backbone has the layers 0 to {count - 1}."
                 )
+        if self.layers.minimum > count:
+            raise BackboneError(
+                f"{self.layers.where}: the space asks for at least {self.layers.minimum} layers; the backbone has {count}."
+            )
         return Subset(wanted, self.layers.fixed, self.layers.minimum)
 
 
@@ -122,13 +126,18 @@ def _bind_module(spec: ModuleSpec, shape: BackboneShape) -> BoundSpec:
     sizes = {bindings[size] if isinstance(size, str) else size for size in spec.sizes}
     sites = None
     if spec.sites is not None:
-        wanted = shape.sites if spec.sites.of is None else spec.sites.of
+        wanted = shape.sites if spec.sites.of is None else tuple(map(str, spec.sites.of))
         for site in wanted:
             if site not in shape.sites:
                 raise BackboneError(
                     f"{spec.sites.where}: unknown site '{site}': this backbone has {', '.join(shape.sites)}.",
                     nearest(str(site), shape.sites),
                 )
+        if len(wanted) < spec.sites.minimum:
+            raise BackboneError(
+                f"{spec.sites.where}: the space asks for at least {spec.sites.minimum} sites; "
+                f"all layers of this backbone have {', '.join(wanted) or 'none'}."
+            )
         sites = Subset(tuple(wanted), spec.sites.fixed, spec.sites.minimum)
     return BoundSpec(
         name=spec.name,

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from autopeft.dsl import Assignment, BoundSpace
 from autopeft.nouns import Configuration, Trial
-from autopeft.optimize.suggest import Observed, fresh, generator, observe, spread
+from autopeft.optimize.suggest import Observed, fresh, generator, known_assignments, observe, spread
 from autopeft.pareto import REFERENCE_COST
 
 _SAMPLES = 64  # S
@@ -144,30 +144,30 @@ def _maximise(
 
     Whatever is returned is the very assignment that was scored, is inside the budget, and is no known trial's.
     """
-    known = {trial.configuration.key for trial in trials}
-    scored = [t for t in trials if t.score is not None]
+    known = known_assignments(space, trials)
+    scored = [t for t in trials if t.score is not None and math.isfinite(t.score)]
     best = sorted(scored, key=lambda t: t.score or 0.0)[-5:]
     pool = fresh(space, trials, rng, _POOL)
     for trial in best:
-        pool.extend(space.neighbours(space.assignment(trial.configuration)))
+        pool.extend(map(space.canonical, space.neighbours(space.assignment(trial.configuration))))
     values = _evaluate(space, acquisition, pool, known)
     current = sorted(values, key=lambda a: values[a])[-_STARTS:]
     for _ in range(_STEPS):
-        around = [n for a in current for n in space.neighbours(a) if n not in values]
-        if not around:
-            break
-        values |= _evaluate(space, acquisition, around, known)
-        climbed = [max([a, *space.neighbours(a)], key=lambda n: values.get(n, -math.inf)) for a in current]
+        around = {a: [space.canonical(n) for n in space.neighbours(a)] for a in current}
+        new = [n for near in around.values() for n in near if n not in values]
+        values |= _evaluate(space, acquisition, new, known)
+        climbed = [max([a, *near], key=lambda n: values.get(n, -math.inf)) for a, near in around.items()]
         if climbed == current:
             break
-        current = climbed
+        current = list(dict.fromkeys(climbed))
     return max(values, key=lambda a: values[a])
 
 
 def _evaluate(
-    space: BoundSpace, acquisition: Acquisition, assignments: Sequence[Assignment], known: set[str]
+    space: BoundSpace, acquisition: Acquisition, assignments: Sequence[Assignment], known: set[Assignment]
 ) -> dict[Assignment, float]:
-    new = [a for a in dict.fromkeys(assignments) if space.configuration(a).key not in known]
+    # All are canonical: what is scored is encoded as the trial will be once it is known.
+    new = [a for a in dict.fromkeys(assignments) if a not in known]
     if not new:
         return {}
     vectors = torch.tensor([space.encode(a) for a in new], dtype=torch.float64)

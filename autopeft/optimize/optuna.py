@@ -1,5 +1,6 @@
 """Optuna's samplers by name, over the same space and trials."""
 
+import math
 from collections.abc import Sequence
 
 import optuna
@@ -71,6 +72,8 @@ def _add(
     states = {TrialStatus.COMPLETE: optuna.trial.TrialState.COMPLETE, TrialStatus.FAILED: optuna.trial.TrialState.FAIL}
     state = states.get(trial.status, optuna.trial.TrialState.RUNNING)
     values = [trial.score, float(trial.trainable)] if trial.score is not None else None
+    if trial.score is not None and not math.isfinite(trial.score):
+        state, values = optuna.trial.TrialState.FAIL, None
     study.add_trial(
         optuna.trial.create_trial(state=state, params=params, distributions=distributions, values=values)  # type: ignore[arg-type]
     )

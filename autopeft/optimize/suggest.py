@@ -1,10 +1,11 @@
 """What a suggester is, and the suggesters by name."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autopeft.dsl import Assignment, BoundSpace
+from autopeft.dsl import Assignment, BoundSpace, Real
 from autopeft.errors import unknown_name
 from autopeft.nouns import Configuration, Trial, TrialStatus
 
@@ -14,6 +15,11 @@ Suggester = Callable[[BoundSpace, Sequence[Trial], int], Configuration]
 All trials are given, whatever their status: the complete ones teach, the waiting and running ones are pending,
 the failed ones are not tried again. The space's budget is respected by construction.
 """
+
+_MISSES = 1_000  # known samples in a row after which a space counts as used up
+_ASKS = 20  # samples at one cost, before another will do
+_PLASTIC = 1.324717957244746  # x³ = x + 1
+_R2 = (1 / _PLASTIC, 1 / _PLASTIC**2)
 
 SAMPLERS = ("botorch", "random", "optuna:tpe", "optuna:nsgaii", "optuna:gp")
 
@@ -52,49 +58,54 @@ def generator(seed: int, trials: Sequence[Trial]) -> random.Random:
 
 
 def fresh(space: BoundSpace, trials: Sequence[Trial], rng: random.Random, n: int) -> list[Assignment]:
-    """Up to n samples that are no trial's configuration and differ from each other; at least one.
+    """Up to n canonical samples that are no trial's configuration and differ from each other; at least one.
 
     Raises:
         RuntimeError: A thousand samples in a row were all known: the space is used up.
     """
-    known = {trial.configuration.key for trial in trials}
+    known = known_assignments(space, trials)
     found: list[Assignment] = []
-    for _ in range(1_000):
-        for assignment in space.sample(rng, n - len(found)):
-            key = space.configuration(assignment).key
-            if key not in known:
-                known.add(key)
-                found.append(assignment)
-        if len(found) == n:
-            break
+    misses = 0
+    while len(found) < n and misses < _MISSES:
+        assignment = space.canonical(space.sample(rng, 1)[0])
+        if assignment in known:
+            misses += 1
+        else:
+            known.add(assignment)
+            found.append(assignment)
+            misses = 0
     if not found:
         raise RuntimeError("every configuration of the space has been tried")
     return found
 
 
+def known_assignments(space: BoundSpace, trials: Sequence[Trial]) -> set[Assignment]:
+    """The canonical assignments of the trials: two assignments mean one configuration if these are equal."""
+    return {space.assignment(trial.configuration) for trial in trials}
+
+
 def spread(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
-    """The next point of a space-filling start: of 64 samples even in log cost, the farthest from all trials.
+    """The next point of a start that is spread over cost and learning rate, the two that matter most.
 
-    A maximin design, built one point at a time, so that it needs no state. Distances are Euclidean in the
-    encoded space, with the log cost and the learning rate weighted as much as all the other decisions together.
+    With k trials there, both come from point k of the additive recurrence with the plastic number, from an origin
+    that the seed draws: the first n points are evenly spread whatever n is, and no state is needed. All other
+    decisions are a random sample at that cost. A point that is already known gives way to a random one.
+
+    References:
+        Roberts (2018), "The unreasonable effectiveness of quasirandom sequences": the sequence R2.
     """
+    origin = random.Random(f"{seed}/start")
+    place, rate_place = ((origin.random() + len(trials) * step) % 1.0 for step in _R2)
     rng = generator(seed, trials)
-    pool = fresh(space, trials, rng, 64)
-    taken = [_coordinates(space, space.assignment(t.configuration)) for t in trials]
-    if not taken:
-        return space.configuration(pool[0])
-
-    def distance(assignment: Assignment) -> float:
-        point = _coordinates(space, assignment)
-        return min(sum((a - b) ** 2 for a, b in zip(point, other, strict=True)) for other in taken)
-
-    return space.configuration(max(pool, key=distance))
-
-
-def _coordinates(space: BoundSpace, assignment: Assignment) -> list[float]:
-    vector = space.encode(assignment)
-    others = max(1, len(vector) - 2)
-    return [*(x / others**0.5 for x in vector[:-2]), vector[-2], vector[-1]]
+    known = known_assignments(space, trials)
+    rate = space.decisions[-1]
+    assert isinstance(rate, Real)
+    for _ in range(_ASKS):
+        sample = space.sample_at(rng, place)
+        assignment = space.canonical((*sample[:-1], rate.decode(rate_place)))
+        if assignment not in known:
+            return space.configuration(assignment)
+    return space.configuration(fresh(space, trials, rng, 1)[0])
 
 
 @dataclass(frozen=True)
@@ -117,11 +128,11 @@ class Observed:
 
 
 def observe(space: BoundSpace, trials: Sequence[Trial]) -> Observed:
-    """Encode the trials of a study; failed ones are left out."""
+    """Encode the trials of a study; failed ones, and scores that are no number, are left out."""
     complete, scores, costs, pending, pending_costs = [], [], [], [], []
     for trial in trials:
         vector = space.encode(space.assignment(trial.configuration))
-        if trial.score is not None:
+        if trial.score is not None and math.isfinite(trial.score):
             complete.append(vector)
             scores.append(trial.score)
             costs.append(vector[-1])

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import autopeft
 from autopeft.adapters import attach, save_adapter
-from autopeft.backbones import Backbone, load_backbone, reset_head
+from autopeft.backbones import Backbone, load_backbone, model_path, reset_head
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
@@ -68,7 +68,7 @@ class Workbench:
         """Load backbone and data.
 
         Args:
-            path: Folder or hub id of the backbone.
+            path: `starter`, folder or hub id of the backbone.
             overrides: Fields of its configuration that the study changes.
             task: What to load, tokenise and score by.
             training: How trials are trained.
@@ -77,6 +77,7 @@ class Workbench:
             BackboneError, DataError: They cannot be loaded, or are not what the study began with.
         """
         loaded = load_task(task)
+        path = model_path(path)
         backbone = load_backbone(
             path,
             modality=task.modality,

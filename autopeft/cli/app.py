@@ -1,0 +1,43 @@
+"""The commands under one name. Nothing heavy is imported here: each command does so when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from autopeft import __version__
+from autopeft.cli.export import export
+from autopeft.cli.search import search
+from autopeft.cli.studies import front, show, studies
+
+app = typer.Typer(
+    name="autopeft",
+    help="Find the parameter-efficient fine-tuning configuration for your model, your data and your budget.",
+    epilog=(
+        "Try it now: `autopeft search --trials 12` searches a small bundled model on bundled data. "
+        "The database is --db, else AUTOPEFT_DB, else a file in your data folder."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"autopeft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version and end."),
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (search, studies, front, show, export):
+    app.command()(command)

@@ -1,0 +1,76 @@
+"""Options that several commands have, and reading the values that are more than a text."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from autopeft.errors import InputError
+
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        help="Where studies are kept: the path of an SQLite file, or a URL such as postgresql://user@host/autopeft. "
+        "By default AUTOPEFT_DB if it is set, else a file in your data folder.",
+        show_default=False,
+    ),
+]
+
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON and nothing else to stdout; progress stays on stderr.")
+]
+
+StudyName: TypeAlias = Annotated[
+    str, typer.Argument(metavar="STUDY", help="The study's name; `autopeft studies` lists them.")
+]
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def parse_duration(text: str) -> float:
+    """Read `90s`, `10m`, `2h` or `1h30m`, in seconds.
+
+    Raises:
+        InputError: The text is none of these, or no time at all.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    compact = "".join(text.lower().split())
+    match = _DURATION.fullmatch(compact)
+    if match is None or not compact:
+        hint = f"Did you mean '{compact}m'?" if compact.isdecimal() else ""
+        raise InputError(f"cannot read the time '{text}': write it as 90s, 10m, 2h or 1h30m.", hint)
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise InputError(f"the time '{text}' leaves no time to search: write it as 90s, 10m, 2h or 1h30m.")
+    return total
+
+
+def parse_fields(texts: Iterable[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` texts; a value that is JSON (a number, `true`, a list) is taken as that.
+
+    Raises:
+        InputError: A text without `=` or key, or one key twice.
+
+    >>> parse_fields(["num_hidden_layers=2", "hidden_act=relu"])
+    {'num_hidden_layers': 2, 'hidden_act': 'relu'}
+    """
+    fields: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise InputError(f"cannot read '{text}': write KEY=VALUE, such as num_hidden_layers=2.")
+        if key in fields:
+            raise InputError(f"'{key}' is given twice: as {fields[key]!r} and as '{value}'.")
+        try:
+            fields[key] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[key] = value
+    return fields

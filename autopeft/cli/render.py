@@ -1,0 +1,286 @@
+"""Tables and lines on stdout. Calm: one colour a meaning, and every meaning in words or signs as well."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from autopeft.cli.again import without_password
+from autopeft.cli.numbers import share_decimals, show_bytes, show_score, show_seconds, show_share
+from autopeft.nouns import TrialKind
+from autopeft.registry import objectives
+from autopeft.report.summary import Row, Summary
+
+_FILE_WIDTH = 1_000  # a file has no width: nothing is cut or wrapped in it
+_WIDE = 100  # columns that a list of studies needs for everything
+_NARROW = 80  # below, a front leaves out the share
+_KNEE = ("◆ knee", "bold cyan")
+_BEST = ("★ best", "bold green")
+
+
+def show(drawn: RenderableType) -> None:
+    """Print to stdout: as wide as the terminal; in a file as wide as it must be, without trailing spaces."""
+    if sys.stdout.isatty():
+        Console(highlight=False).print(drawn)
+        return
+    console = Console(width=_width(), highlight=False)
+    with console.capture() as capture:
+        console.print(drawn)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _width() -> int:
+    return Console().width if sys.stdout.isatty() else _FILE_WIDTH
+
+
+def print_json(value: Any) -> None:
+    """Print plain JSON, indented."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_line(text: str | Text) -> None:
+    """Print a line that the terminal may break, but that is copied as one."""
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def print_front(summary: Summary) -> None:
+    """Print a study's front and its baselines."""
+    show(draw_front(summary, _width()))
+
+
+def print_studies(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Print what `report.studies_table` answers."""
+    if not lines:
+        print_line("No study yet. `autopeft search` starts one.")
+    else:
+        show(draw_studies(lines, _width()))
+
+
+def print_trial(record: Mapping[str, Any]) -> None:
+    """Print what `report.trial_record` answers."""
+    show(draw_trial(record))
+
+
+def print_next_steps(summary: Summary, *, db: str | None, more: str) -> None:
+    """Print where the study is, and what can be done with it.
+
+    Args:
+        summary: The study.
+        db: The database as it was named, or None for the default one.
+        more: The command that goes on with the search.
+    """
+    place = [] if db is None else ["--db", without_password(db)]
+    folder = f"{summary.name}-knee"
+    steps = [("look again", shlex.join(["autopeft", "front", summary.name, *place]))]
+    if summary.front:
+        exported = ["autopeft", "export", summary.name, "--pick", "knee", "--to", "peft", folder, *place]
+        steps.append(("take the knee", shlex.join(exported)))
+    steps.append(("search on", more))
+    print_line(
+        Text.assemble("Study ", (summary.name, "bold"), f" in {summary.url.removeprefix('sqlite:///')}")
+    )
+    for name, command in steps:
+        print_line(Text.assemble((f"  {name:<14}", "dim"), command))
+
+
+def draw_front(summary: Summary, width: int) -> RenderableType:
+    """A study's front, the cheapest first, and its baselines under a line.
+
+    Configurations that do not fit into the width take several lines.
+    """
+    shared = width >= _NARROW
+    head = draw_head(summary)
+    rows = (*summary.front, *summary.baselines)
+    if not rows:
+        return Group(head, Padding("No trial is complete yet.", (1, 2)))
+    decimals = share_decimals(row.share for row in rows)
+    tested = any(row.test_score is not None for row in rows)
+    titles = [
+        "Trial",
+        "",
+        "Trainable",
+        *(["Share"] if shared else []),
+        "Score",
+        *(["Test"] if tested else []),
+    ]
+    table = _table(*titles, last="Configuration", left=(1,))
+    for group in (summary.front, summary.baselines):
+        for row in group:
+            strong = "bold" if row.knee or row.best else ""
+            cells = [
+                Text(str(row.number), style=strong),
+                _mark(row),
+                Text(f"{row.trainable:,}"),
+                *([Text(show_share(row.share, decimals))] if shared else []),
+                Text(show_score(row.score), style=strong),
+                *([Text(show_score(row.test_score))] if tested else []),
+            ]
+            table.add_row(*cells, Text(_configuration(row, summary.limit)))
+        table.add_section()
+    return Group(head, Padding(table, (1, 0, 1, 2)))
+
+
+def draw_head(summary: Summary) -> RenderableType:
+    """What was searched, and how far."""
+    failed = summary.counts["failed"]
+    left = summary.counts["waiting"] + summary.counts["running"]
+    counted = [f"{_many(summary.counts['complete'], 'trial')} complete"]
+    counted += [f"{failed} failed"] if failed else []
+    counted += [f"{left} to go"] if left else []
+    volume = [] if summary.hypervolume is None else [f"hypervolume {show_score(summary.hypervolume)}"]
+    lines = [
+        Text.assemble(
+            (summary.name, "bold"),
+            f" · {summary.model} on {summary.data} · space {summary.space} · {summary.metric}",
+        ),
+        Text(
+            f"budget {summary.budget}: at most {summary.limit:,} of {summary.backbone_parameters:,} parameters, "
+            "the head not counted"
+        ),
+        Text(" · ".join((", ".join(counted), *volume))),
+    ]
+    return Padding(Group(*lines), (1, 0, 0, 2))
+
+
+def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
+    """A line for each study; where the width is small, without what `autopeft front` says too."""
+    wide = width >= _WIDE
+    titles = (
+        "Study",
+        *(("Created (UTC)", "Space") if wide else ()),
+        "Budget",
+        "Done",
+        "Failed",
+        "To go",
+        "Best",
+    )
+    table = _table(*titles, last="Hypervolume", left=(0, 1, 2) if wide else (0,))
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+    table.columns[-1].no_wrap, table.columns[-1].justify = True, "right"
+    for line in lines:
+        more = (Text(line["created_at"][:16].replace("T", " ")), Text(line["space"])) if wide else ()
+        table.add_row(
+            Text(line["name"], style="bold"),
+            *more,
+            line["budget"],
+            str(line["complete"]),
+            str(line["failed"] or "–"),
+            str(line["waiting"] + line["running"] or "–"),
+            show_score(line["best_score"]),
+            show_score(line["hypervolume"]),
+        )
+    return Padding(table, (1, 0, 1, 2))
+
+
+def draw_trial(record: Mapping[str, Any]) -> RenderableType:
+    """One trial, a line for each thing that is known of it."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _facts(record):
+        grid.add_row(name, Text(value))
+    head = Text.assemble(
+        (f"Trial {record['number']}", "bold"),
+        f" of {record['study']} · {_KINDS[record['kind']]} · {record['status']}",
+    )
+    return Padding(Group(head, Text(), grid), (1, 0, 1, 2))
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    share = show_share(record["share"])
+    facts = [("Failed", record["reason"])] if record["reason"] else []
+    facts += [
+        ("Configuration", record["description"]),
+        ("Trainable", f"{record['trainable']:,} parameters, {share} of the backbone, the head not counted"),
+    ]
+    facts += (
+        [("Score", f"{show_score(record['score'])} {record['metric']}")]
+        if record["score"] is not None
+        else []
+    )
+    by_epoch = "  ".join(show_score(one["score"]) for one in record["scores"])
+    facts += [("by epoch", by_epoch)] if by_epoch else []
+    facts += [_measurement(name, value) for name, value in record["measurements"].items()]
+    facts += [
+        ("Learning rate", f"{record['configuration']['learning_rate']:g}"),
+        *((f"Module {i}", _module(m)) for i, m in enumerate(record["configuration"]["modules"], start=1)),
+        ("Seed", str(record["seed"])),
+        ("Started", "not yet" if record["attempt"] == 0 else _times(record["attempt"])),
+        ("Adapter", record["artifact"] or "not kept"),
+    ]
+    details = ", ".join(f"{name} {value}" for name, value in record["details"].items())
+    return [*facts, ("Trained with", details)] if details else facts
+
+
+def _module(module: Mapping[str, Any]) -> str:
+    def value(of: Any) -> str:
+        return " ".join(map(str, of)) if isinstance(of, list) else str(of)
+
+    return ", ".join(f"{name} {value(of)}" for name, of in module.items())
+
+
+def _measurement(name: str, value: float) -> tuple[str, str]:
+    objective = objectives().get(name)
+    if objective is None:
+        return name, f"{value:g}"
+    shown = {"s": show_seconds, "bytes": show_bytes}.get(objective.unit, show_score)
+    return objective.title, shown(value)
+
+
+_KINDS = {
+    TrialKind.SEARCH.value: "a point of the search",
+    TrialKind.HEAD_ONLY.value: "baseline: the head only",
+    TrialKind.LORA_QV.value: "baseline: LoRA on q and v",
+}
+
+
+def _configuration(row: Row, limit: int) -> str:
+    if row.kind == TrialKind.SEARCH.value:
+        return row.description
+    modules = row.configuration.modules
+    if row.kind == TrialKind.HEAD_ONLY.value:
+        name = "frozen backbone, head only"
+    else:
+        name = " + ".join(f"LoRA r={m.size} on {','.join(dict(m.options).get('sites', ()))}" for m in modules)
+    tuned = f", best of {row.best_of} learning rates" if row.best_of > 1 else ""
+    over = " (over the budget)" if row.trainable > limit else ""
+    return f"{name}, lr {row.learning_rate:g}{tuned}{over}"
+
+
+def _mark(row: Row) -> Text:
+    if not row.on_front:
+        return Text("baseline", style="dim")
+    marks = [mark for mark, wanted in ((_KNEE, row.knee), (_BEST, row.best)) if wanted]
+    return Text(" ").join(Text(text, style=style) for text, style in marks)
+
+
+def _table(*titles: str, last: str, left: Sequence[int]) -> Table:
+    """A table with lines under its header and between sections; its last column may take several lines.
+
+    Args:
+        *titles: Of the columns but the last, numbers unless they are among `left`.
+        last: Title of the last column.
+        left: Columns that are texts.
+    """
+    table = Table(
+        box=box.HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0), header_style="dim", border_style="dim"
+    )
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="left" if i in left else "right", no_wrap=True)
+    table.add_column(last, overflow="fold")
+    return table
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,0 +1,322 @@
+"""`autopeft search`."""
+
+import contextlib
+import sys
+from typing import Annotated
+
+import typer
+
+from autopeft.budget import Budget
+from autopeft.cli.failure import INTERRUPTED, in_a_sentence
+from autopeft.cli.options import AsJson, Database, parse_duration, parse_fields
+from autopeft.errors import InputError
+
+_DATA = "The data"
+_SEARCH = "The search"
+_TRAINING = "The training"
+_MACHINE = "The machine"
+
+_FROM_COLUMNS = "By default found by its usual names."
+
+
+@in_a_sentence
+def search(
+    ctx: typer.Context,
+    *,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="The backbone to fine-tune: `starter` (bundled, trains in seconds), a folder, or a hub id "
+            "such as roberta-base. It stays frozen.",
+        ),
+    ] = "starter",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What to train on: a CSV, TSV, JSON or Parquet file, a folder of images with a sub-folder per "
+            "class, or a hub data set such as nyu-mll/glue:rte. By default the bundled digits, if the model is "
+            "the bundled starter.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Most trainable parameters: a share of the backbone's parameters (0.5%) or a number (300k, "
+            "120000). The new task head is not counted. Nothing over it is trained.",
+        ),
+    ] = "0.5%",
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What the search chooses by: a file, a folder, or a split of a hub data set. By default what "
+            "lies beside the training data, else a share of them.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    validation_fraction: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the training data to hold out, if there is no validation split.",
+            rich_help_panel=_DATA,
+        ),
+    ] = 0.2,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What results are reported on and nothing is chosen by: a file, a folder, or a split. By "
+            "default what lies beside the training data, if it has labels.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text-column",
+            metavar="NAME",
+            help=f"Column of the text. {_FROM_COLUMNS}",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    text_pair: Annotated[
+        str | None,
+        typer.Option(
+            "--text-pair-column",
+            metavar="NAME",
+            help="Column of the second text, where examples are pairs.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image-column",
+            metavar="NAME",
+            help=f"Column of the image. {_FROM_COLUMNS}",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label-column",
+            metavar="NAME",
+            help=f"Column of what is to be predicted. {_FROM_COLUMNS}",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="classification or regression; by default the labels decide.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The score: accuracy, f1 or matthews; pearson or spearman for regression. By default accuracy "
+            "or pearson.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    max_length: Annotated[
+        int,
+        typer.Option(
+            metavar="TOKENS", help="Most tokens of a text; what is longer is cut.", rich_help_panel=_DATA
+        ),
+    ] = 128,
+    space: Annotated[
+        str,
+        typer.Option(
+            metavar="SPACE",
+            help="What may be chosen: the name of a search space (autopeft: serial and parallel adapters and "
+            "prefixes in any layers; lora: ranks and sites), or a YAML file of your own.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "autopeft",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Who proposes: botorch (a model of score over cost), random, optuna:tpe, optuna:nsgaii or optuna:gp.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "botorch",
+    trials: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Configurations to try, in all: a study that has 40 and is asked for 60 goes on with 20. "
+            "The baselines come on top.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 40,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Propose nothing new after so long: 90s, 10m, 2h. What is being trained is finished.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Of proposals, heads, modules and the order of batches.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Passes over the training data, in each trial. By default 3.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Examples in a step.", rich_help_panel=_TRAINING)
+    ] = 32,
+    model_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Change a field of the model's configuration, such as num_hidden_layers=2; may be given again.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Trials that are trained at the same time. By default as many as fit: one a GPU, or "
+            "one a core.",
+            rich_help_panel=_MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            help="Share of a GPU for each trial: 0.25 puts four on one. By default one GPU, if there is one.",
+            rich_help_panel=_MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster that runs already, such as auto or ray://host:10001. By default this machine.",
+            rich_help_panel=_MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the study; one that is there already goes on where it stands. By default made "
+            "from the settings, so that the same command goes on with the same study.",
+            show_default=False,
+        ),
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search for the configurations with the best score at every size inside a budget.
+
+    Trains configurations on your data, each within the budget, and shows the front: the best score for every number
+    of trainable parameters. Everything is kept in a database at once; Ctrl-C stops, and the same study goes on later.
+    """
+    seconds = None if time is None else parse_duration(time)
+    overrides = parse_fields(model_config or ())
+    Budget.parse(budget)  # refused here, before the seconds that the imports below take
+    if data is None:
+        if model != "starter":
+            raise InputError(
+                f"there are no data to fine-tune '{model}' on.",
+                "Name them with --data: a file, a folder or a hub id.",
+            )
+        data = "starter"
+
+    from autopeft.cli.live import progress
+    from autopeft.report.events import Phase
+
+    # Whatever a library prints belongs to the progress: stdout is for results alone.
+    with contextlib.redirect_stdout(sys.stderr), progress() as on_event:
+        on_event(Phase("loading libraries"))
+        from autopeft.service import search as run
+
+        result = run(
+            model=model,
+            data=data,
+            budget=budget,
+            space=space,
+            sampler=sampler,
+            trials=trials,
+            seconds=seconds,
+            workers=workers,
+            gpus_per_trial=gpus_per_trial,
+            ray_address=ray_address,
+            study=study,
+            db=db,
+            seed=seed,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation=validation,
+            test=test,
+            text=text,
+            text_pair=text_pair,
+            image=image,
+            label=label,
+            problem=problem,
+            metric=metric,
+            validation_fraction=validation_fraction,
+            max_length=max_length,
+            model_config=overrides or None,
+            on_event=on_event,
+        )
+        on_event(Phase("reading the results"))
+        summary = result.summary()
+
+    from autopeft.cli import render
+    from autopeft.cli.again import again
+
+    if as_json:
+        render.print_json({**summary.to_json(), "interrupted": result.interrupted})
+    else:
+        more = again(ctx, study=summary.name, trials=trials if result.interrupted else 2 * trials)
+        render.print_front(summary)
+        render.print_next_steps(summary, db=db, more=more)
+    if result.interrupted:
+        more = again(ctx, study=summary.name, trials=trials)
+        print(f"Interrupted. What was reported is kept; go on with: {more}", file=sys.stderr, flush=True)
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,48 @@
+"""The data of a task as parquet files, split as the search split them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, Features, Image, Value, disable_progress_bars
+from PIL import Image as PILImage
+
+from autopeft.tasks.task import ImageSource, Split, Task
+
+
+def write_splits(task: Task, folder: Path) -> None:
+    """Write `train.parquet`, `validation.parquet` and, where there is one, `test.parquet`.
+
+    Columns: `text` and, for pairs, `text_pair`; or `image`, which keeps the path of a file and the content of what
+    is no file; and `label`, a class index or a value.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    disable_progress_bars()
+    for name, split in (("train", task.train), ("validation", task.validation), ("test", task.test)):
+        if split is not None:
+            _dataset(task, split).to_parquet(str(folder / f"{name}.parquet"))
+
+
+def _dataset(task: Task, split: Split) -> Dataset:
+    label = Value("int64" if task.settings.problem == "classification" else "float64")
+    columns: dict[str, list[object]] = {"label": split.targets.tolist()}
+    if task.settings.modality == "image":
+        columns["image"] = [_image(source) for source in split.inputs]  # type: ignore[arg-type]
+        features = Features({"image": Image(), "label": label})
+    elif task.settings.text_pair is not None:
+        columns["text"], columns["text_pair"] = (list(part) for part in zip(*split.inputs, strict=True))  # type: ignore[arg-type]
+        features = Features({"text": Value("string"), "text_pair": Value("string"), "label": label})
+    else:
+        columns["text"] = list(split.inputs)
+        features = Features({"text": Value("string"), "label": label})
+    return Dataset.from_dict({name: columns[name] for name in features}, features=features)
+
+
+def _image(source: ImageSource) -> dict[str, str | bytes | None]:
+    if isinstance(source, Path):
+        return {"path": str(source), "bytes": None}
+    if isinstance(source, bytes):
+        return {"path": None, "bytes": source}
+    png = io.BytesIO()
+    PILImage.fromarray(np.asarray(source)).save(png, format="PNG")  # lossless
+    return {"path": None, "bytes": png.getvalue()}

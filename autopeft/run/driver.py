@@ -1,0 +1,223 @@
+"""The driver's side of a search: which trial is next, and what becomes of reports. Knows no Ray.
+
+Everything goes through the database: a trial is committed before it leaves, a report before anything depends on it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopeft import pareto
+from autopeft.dsl import BoundSpace
+from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.optimize import Suggester
+from autopeft.optimize.suggest import suggest_random
+from autopeft.store import Repository
+
+# A suggestion that takes longer than this is not waited for while workers are idle: a feasible sample goes instead.
+_PATIENCE_SECONDS = 60.0
+_HEARTBEAT_SECONDS = 5.0
+
+
+class Done:
+    """`Driver.next_trial` says that nothing is left to start."""
+
+
+@dataclass
+class Driver:
+    """One running search of one study.
+
+    Attributes:
+        repository: The open database; this process holds the study's lease.
+        study: The study.
+        space: Its space, bound.
+        suggester: Proposes configurations.
+        wanted: Search trials the study shall have, complete or failed.
+        at_once: Trials that may be live: the workers, and one that waits so that no worker does.
+        artifacts: Folder under which trained adapters go.
+        deadline: `time.monotonic()` after which nothing new is proposed, or None.
+        owner: The lease's owner.
+        on_done: Called with every trial that has reached its end.
+        finished: Whether everything that was wanted has been started.
+    """
+
+    repository: Repository
+    study: Study
+    space: BoundSpace
+    suggester: Suggester
+    wanted: int
+    at_once: int
+    artifacts: Path
+    deadline: float | None
+    owner: str
+    on_done: Callable[[Trial], None] = lambda trial: None
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        self._live: dict[int, int] = {}  # trial id -> attempt, 0 until it starts
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="suggest")
+        self._next: Future[Configuration] | None = None
+        self._asked_at = 0.0
+        self._closing = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
+        self._heart.start()
+
+    # -- what is next --------------------------------------------------------------------------------------------
+
+    def next_trial(self) -> Trial | type[Done] | None:
+        """The next trial to put on a worker, committed; None: not now; `Done`: nothing is left.
+
+        Trials that were left behind come first, then what the suggester prepared in the background.
+        """
+        trials = self.repository.trials(self.study.id)
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        left = [t for t in trials if t.status is TrialStatus.WAITING and t.id not in self._live]
+        search = [t for t in trials if t.kind is TrialKind.SEARCH]
+        if (not left and len(search) >= self.wanted) or late:
+            self.finished = True
+            return Done
+        if len(self._live) >= self.at_once:
+            return None
+        if left:
+            trial = left[0]
+        else:
+            configuration = self._prepared(search)
+            if configuration is None:
+                return None
+            cost = self.space.cost(self.space.assignment(configuration))
+            seed = int(self.study.settings["seed"])
+            trial = self.repository.add_trial(self.study.id, TrialKind.SEARCH, configuration, cost, seed)
+            search = [*search, trial]
+        self._live[trial.id] = 0
+        if len(search) < self.wanted:
+            self._prepare(search)
+        return trial
+
+    def _prepared(self, search: list[Trial]) -> Configuration | None:
+        if self._next is None:
+            self._prepare(search)
+        assert self._next is not None
+        known = {t.configuration.key for t in search}
+        if self._next.done():
+            configuration = self._next.result()
+            self._next = None
+            return configuration if configuration.key not in known else suggest_random(self.space, search, len(search))
+        if time.monotonic() - self._asked_at > _PATIENCE_SECONDS:
+            return suggest_random(self.space, search, int(self.study.settings["seed"]))
+        return None
+
+    def _prepare(self, search: list[Trial]) -> None:
+        if self._next is None:
+            self._asked_at = time.monotonic()
+            seed = int(self.study.settings["seed"])
+            self._next = self._pool.submit(self.suggester, self.space, search, seed)
+
+    def config(self, trial: Trial) -> dict[str, Any]:
+        """What a worker needs to know of a trial; plain JSON."""
+        return {
+            "trial": trial.id,
+            "configuration": trial.configuration.to_json(),
+            "seed": trial.seed,
+            "folder": str(self._folder(trial)),
+        }
+
+    def _folder(self, trial: Trial) -> Path:
+        return self.artifacts / self.study.name / f"trial-{trial.number}"
+
+    # -- what became of it ---------------------------------------------------------------------------------------
+
+    def started(self, trial_id: int) -> None:
+        """A worker has taken the trial."""
+        if self._live.get(trial_id) == 0:
+            self._live[trial_id] = self.repository.start_trial(trial_id).attempt
+
+    def reported(self, trial_id: int, result: Mapping[str, Any]) -> None:
+        """A worker reported a rung, the end, or a failure with its reason. Idempotent."""
+        self.started(trial_id)  # a first report may overtake the news of the start
+        attempt = self._live.get(trial_id)
+        if attempt is None:
+            return
+        if result["reason"]:
+            self.failed(trial_id, result["reason"])
+            return
+        values = dict(result["values"])
+        rung = {name: values.pop(name) for name in ("score", "train_loss")}
+        self.repository.report(trial_id, result["rung"], rung, attempt=attempt)
+        if result["last"]:
+            trial = self._trial(trial_id)
+            artifact = str(self._folder(trial))
+            self.repository.complete(trial_id, values, dict(result["details"]), artifact, attempt=attempt)
+            self._ended(trial_id)
+
+    def failed(self, trial_id: int, reason: str) -> None:
+        """The trial or its worker came to an end that is no result."""
+        attempt = self._live.get(trial_id)
+        if attempt is None:
+            return
+        if attempt == 0:
+            self.started(trial_id)
+            attempt = self._live[trial_id]
+        self.repository.fail(trial_id, reason, attempt=attempt)
+        self._ended(trial_id)
+
+    def _ended(self, trial_id: int) -> None:
+        del self._live[trial_id]
+        self._record_front()
+        self.on_done(self._trial(trial_id))
+
+    def _trial(self, trial_id: int) -> Trial:
+        return next(t for t in self.repository.trials(self.study.id) if t.id == trial_id)
+
+    def _record_front(self) -> None:
+        """Store the front if it has changed. Hypervolume counts from the best frozen backbone, once it is known."""
+        trials = self.repository.trials(self.study.id)
+        if self.study.reference_score is None:
+            reference = _reference_score(trials)
+            if reference is None:
+                return
+            self.repository.set_reference_score(self.study.id, reference)
+            self.study = self.repository.get_study(self.study.name)
+        assert self.study.reference_score is not None
+        complete = [t for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
+        points = [(t.score or 0.0, t.trainable) for t in complete]
+        members = [complete[i].number for i in pareto.front(points)]
+        if not members:
+            return
+        volume = pareto.hypervolume(
+            points,
+            reference_score=self.study.reference_score,
+            smallest=self.space.smallest,
+            limit=self.space.limit,
+        )
+        self.repository.record_front(self.study.id, max(t.number for t in complete), members, volume)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop the background threads and give what is live back to the queue."""
+        self._closing.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._heart.join()
+        for trial_id, attempt in self._live.items():
+            if attempt:
+                self.repository.requeue(trial_id)
+
+    def _beat(self) -> None:
+        while not self._closing.wait(_HEARTBEAT_SECONDS):
+            self.repository.heartbeat(self.study.id, self.owner)
+
+
+def _reference_score(trials: list[Trial]) -> float | None:
+    """The best of the frozen backbone with its head only, once all of those are through; else the lowest score."""
+    heads = [t for t in trials if t.kind is TrialKind.HEAD_ONLY]
+    if any(t.status in (TrialStatus.WAITING, TrialStatus.RUNNING) for t in heads):
+        return None
+    scores = [t.score for t in heads if t.score is not None]
+    if scores:
+        return max(scores)
+    others = [t.score for t in trials if t.score is not None]
+    return min(others) if others else None

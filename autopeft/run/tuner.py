@@ -1,0 +1,163 @@
+"""Ray Tune around a `Driver`: a searcher that asks it, a callback that tells it."""
+
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback, FailureConfig, ResultGrid, RunConfig, TuneConfig, Tuner
+from ray.tune.search import Searcher
+
+from autopeft.errors import InputError
+from autopeft.run.driver import Done, Driver
+from autopeft.run.worker import Worker
+
+# Tune pickles searcher and callback when a Tuner is made; a driver holds a database and threads. So both carry a
+# name only, and find their driver here.
+_drivers: dict[str, Driver] = {}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The Ray cluster of a search.
+
+    Attributes:
+        workers: Trials that train at the same time.
+        threads: Threads of each on a CPU.
+        gpus_per_trial: Share of a GPU that each takes; 0 without GPUs.
+        local: Whether this process started the cluster.
+    """
+
+    workers: int
+    threads: int
+    gpus_per_trial: float
+    local: bool
+
+
+def start_ray(workers: int | None, gpus_per_trial: float | None, address: str | None) -> Cluster:
+    """Join a Ray cluster, or start one on this machine; takes 5 to 15 seconds.
+
+    Args:
+        workers: Trials at the same time; None: as many as fit, one a core without GPUs.
+        gpus_per_trial: Share of a GPU for each; None: a whole one where there are GPUs.
+        address: Of a running cluster; None to start one here.
+
+    Raises:
+        InputError: There is no cluster at the address, or it has no GPU where one is asked for.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of Ray's on CPU machines
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address is None:
+            ray.init(num_cpus=max(cores, workers or 1), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"no Ray cluster at '{address}'" if address else "Ray did not start on this machine"
+        raise InputError(f"{where}: {str(error).strip().splitlines()[0]}") from None
+    resources = ray.cluster_resources()
+    gpus = float(resources.get("GPU", 0.0))
+    share = (1.0 if gpus else 0.0) if gpus_per_trial is None else gpus_per_trial
+    if share > gpus:
+        raise InputError(f"{share:g} of a GPU is asked for each trial; this Ray cluster has {gpus:g}.")
+    cpus = int(resources.get("CPU", 1))
+    fit = int(gpus / share + 1e-9) if share else cpus
+    count = workers or max(1, min(fit, cpus))
+    return Cluster(count, max(1, cpus // count), share, address is None)
+
+
+def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
+    """Run the driver's trials to their end, or until Ctrl-C.
+
+    Args:
+        driver: Says what is next, and is told what became of it.
+        cluster: From `start_ray`.
+        plan: What all trials share; see `Worker.setup`.
+    """
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with it, `verbose=0` is silent
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    name = f"{driver.study.name}-{driver.owner}"
+    scratch = tempfile.mkdtemp(prefix="autopeft-ray-")  # Tune's snapshots: a cache, not kept
+    _drivers[name] = driver
+    try:
+        trainable = tune.with_resources(
+            tune.with_parameters(Worker, plan={**plan, "threads": cluster.threads}),
+            {"cpu": 1, "gpu": cluster.gpus_per_trial},
+        )
+        tuner = Tuner(
+            trainable,
+            tune_config=TuneConfig(search_alg=StudySearcher(name), num_samples=-1, reuse_actors=True),
+            run_config=RunConfig(
+                name="search",
+                storage_path=scratch,
+                callbacks=[StudyCallback(name)],
+                failure_config=FailureConfig(max_failures=0),
+                verbose=0,
+            ),
+        )
+        _results: ResultGrid = tuner.fit()
+    finally:
+        del _drivers[name]
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
+    """Asks the driver. It owns concurrency: `suggest` answers None while enough trials are live."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """The driver bounds the live trials; no limiter is put around this searcher."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration, already in the database; None: later; FINISHED: no more."""
+        trial = _drivers[self._name].next_trial()
+        if trial is None:
+            return None
+        if trial is Done:
+            return str(Searcher.FINISHED)
+        return _drivers[self._name].config(trial)  # type: ignore[arg-type]  # a Trial by now
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Results go by `StudyCallback`, which also sees trials that were restarted."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a new Tuner on the same study continues."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was saved."""
+
+
+class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
+    """Tells the driver."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker has the trial."""
+        _drivers[self._name].started(trial.config["trial"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A rung, the end, or a failure with its reason."""
+        answer = result["answer"]
+        _drivers[self._name].reported(answer["study_trial"], answer)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The worker itself was lost."""
+        lines = str(getattr(trial, "error_message", None) or "").strip().splitlines()
+        reason = f"the worker was lost: {lines[-1]}" if lines else "the worker was lost."
+        _drivers[self._name].failed(trial.config["trial"], reason)

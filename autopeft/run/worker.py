@@ -1,0 +1,88 @@
+"""The warm worker: a Ray actor that loads backbone and data once and trains trial after trial."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from autopeft.errors import AutopeftError, TrialError
+from autopeft.nouns import Configuration
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
+    """Trains one trial at a time, a step a rung; `reuse_actors` hands it the next by `reset_config`.
+
+    What goes wrong with a trial is an answer, not an exception: an exception would cost the warm actor.
+    """
+
+    def setup(self, config: dict[str, Any], plan: dict[str, Any]) -> None:
+        """Load what all trials share.
+
+        Args:
+            config: The first trial, as `Driver.config` gives it.
+            plan: `path`, `overrides`, `task`, `training` of the study, and `threads` for this worker.
+        """
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        import torch
+
+        from autopeft.tasks.task import TaskSettings
+        from autopeft.train import Training, Workbench
+
+        torch.set_num_threads(plan["threads"])
+        self._failure = ""
+        try:
+            self._bench = Workbench.prepare(
+                plan["path"], plan["overrides"], TaskSettings.from_json(plan["task"]), Training(**plan["training"])
+            )
+        except AutopeftError as error:
+            self._failure = str(error)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial."""
+        self._end()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One rung of the trial."""
+        if self._failure:
+            return self._answer(reason=self._failure)
+        try:
+            report = next(self._reports)
+        except TrialError as error:
+            return self._answer(reason=str(error))
+        except Exception as error:  # a bug or a broken model must not take the warm worker with it
+            return self._answer(reason=f"{type(error).__name__}: {error}")
+        return self._answer(
+            rung=report.rung, values=dict(report.values), last=report.last, details=dict(report.details)
+        )
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to keep: a trial that was interrupted starts anew, from the same seed."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing was kept."""
+
+    def cleanup(self) -> None:
+        """Take the modules off."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._trial: int = config["trial"]
+        self._reports: Iterator[Any] = iter(())
+        if not self._failure:
+            configuration = Configuration.from_json(config["configuration"])
+            self._reports = self._bench.trial(configuration, config["seed"], Path(config["folder"]))
+
+    def _end(self) -> None:
+        close = getattr(self._reports, "close", None)
+        if close is not None:
+            close()  # runs the trial's `finally`
+
+    def _answer(self, **found: Any) -> dict[str, Any]:
+        empty = {"rung": 0, "values": {}, "last": False, "details": {}, "reason": ""}
+        answer = {**empty, **found, "study_trial": self._trial}
+        return {"answer": answer, "done": bool(answer["last"] or answer["reason"])}

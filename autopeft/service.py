@@ -1,0 +1,447 @@
+"""A whole search, put together: what the command line and the Python API call."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autopeft.budget import Budget
+from autopeft.dsl import BoundSpace, Space, read_space
+from autopeft.dsl.bound import describe
+from autopeft.errors import InputError, StudyError, nearest, unknown_name
+from autopeft.nouns import BackboneShape, Study, Trial, TrialKind, TrialStatus
+from autopeft.optimize import SAMPLERS
+from autopeft.registry import space_names, space_text
+from autopeft.report import Row, Summary, pick as pick_trial, summarise
+from autopeft.report.events import Event, Phase, Started, TrialDone
+from autopeft.store import Repository, artifact_folder, default_url, parse_url
+
+if TYPE_CHECKING:
+    from autopeft.run import Driver
+    from autopeft.tasks.task import Task
+
+Watcher = Callable[[Event], None]
+
+DEFAULT_EPOCHS = 3
+STARTER_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A study that has been searched; reads the database at every call.
+
+    Attributes:
+        name: The study.
+        url: Its database.
+        interrupted: Whether the search was stopped before its end; the same call goes on.
+    """
+
+    name: str
+    url: str
+    interrupted: bool = False
+
+    def summary(self) -> Summary:
+        """Front, baselines and counts."""
+        with Repository.open(self.url) as repository:
+            return summarise(repository, repository.get_study(self.name))
+
+    def front(self) -> list[Row]:
+        """The non-dominated trials, by ascending trainable parameters."""
+        return list(self.summary().front)
+
+    def trials(self) -> list[Trial]:
+        """Every trial, baselines included, by number."""
+        with Repository.open(self.url) as repository:
+            return repository.trials(repository.get_study(self.name).id)
+
+    def export(self, pick: str = "knee", folder: str | Path = "adapter", to: str = "peft") -> Path:
+        """Write the chosen trial's adapter or training script; see `export`."""
+        return export(self.name, pick, to, folder, db=self.url)
+
+
+def open_study(name: str, db: str | None = None) -> SearchResult:
+    """A study of an earlier search.
+
+    Raises:
+        StudyError: There is none of this name.
+    """
+    url = parse_url(db) if db else default_url()
+    with Repository.open(url) as repository:
+        return SearchResult(repository.get_study(name).name, url)
+
+
+def search(
+    model: str = "starter",
+    data: str | None = None,
+    budget: str = "0.5%",
+    *,
+    space: str = "autopeft",
+    sampler: str = "botorch",
+    trials: int = 40,
+    seconds: float | None = None,
+    workers: int | None = None,
+    gpus_per_trial: float | None = None,
+    ray_address: str | None = None,
+    study: str | None = None,
+    db: str | None = None,
+    seed: int = 0,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    validation: str | None = None,
+    test: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    problem: str | None = None,
+    metric: str | None = None,
+    validation_fraction: float = 0.2,
+    max_length: int = 128,
+    model_config: Mapping[str, Any] | None = None,
+    on_event: Watcher | None = None,
+) -> SearchResult:
+    """Search the parameter-efficient configurations of a model on data, inside a budget.
+
+    The same call again continues the study where its database stands.
+
+    Args:
+        model: `starter`, a folder, or a hub id.
+        data: A file, a folder or a hub id; the starter's data by default for the starter.
+        budget: `0.5%` of the backbone's parameters, `300k` or `120000`; the new task head is not counted.
+        space: A shipped space's name, or a YAML file.
+        sampler: `botorch`, `random`, `optuna:tpe`, `optuna:nsgaii` or `optuna:gp`.
+        trials: Search trials the study shall have in all.
+        seconds: After so long nothing new is started.
+        workers: Trials at the same time; by default as many as fit.
+        gpus_per_trial: Share of a GPU for each.
+        ray_address: A running Ray cluster; by default one is started here.
+        study: The study's name; by default made from its settings.
+        db: Database URL or SQLite file.
+        seed: Of suggestions, heads, modules, batch order and the split.
+        epochs: Passes over the training split a trial.
+        batch_size: Examples a step.
+        validation, test, text, text_pair, image, label, problem, metric, validation_fraction, max_length:
+            As in `autopeft.tasks.load.resolve_task`.
+        model_config: Fields of the model's configuration to change, such as `{"num_hidden_layers": 2}`.
+        on_event: Called with what happens.
+
+    Raises:
+        InputError: Something cannot be used; nothing was started.
+
+    >>> study = autopeft.search(budget="0.5%")                      # doctest: +SKIP
+    >>> [(row.trainable, row.score) for row in study.front()]       # doctest: +SKIP
+    """
+    tell = on_event or (lambda event: None)
+    began = time.monotonic()
+    parsed_budget = Budget.parse(budget)
+    found_space = _find_space(space)
+    _check_effort(trials, seconds, workers, gpus_per_trial, epochs, batch_size, seed)
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
+    data = _default_data(model, data)
+    url = parse_url(db) if db else default_url()
+    tell(Phase("reading the data"))
+    from autopeft.optimize import find_suggester
+    from autopeft.tasks.load import resolve_task
+
+    task = resolve_task(
+        data,
+        validation=validation,
+        test=test,
+        text=text,
+        text_pair=text_pair,
+        image=image,
+        label=label,
+        problem=problem,
+        metric=metric,
+        validation_fraction=validation_fraction,
+        split_seed=seed,
+        max_length=max_length,
+    )
+    tell(Phase("loading the backbone"))
+    overrides = dict(model_config or {})
+    path, shape = _inspect(model, task, overrides)
+    bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
+    training = {"epochs": epochs or (STARTER_EPOCHS if data == "starter" else DEFAULT_EPOCHS), "batch_size": batch_size}
+    settings = {
+        "model": model,
+        "budget": str(parsed_budget),
+        "backbone": {
+            "path": path,
+            "overrides": overrides,
+            "parameters": shape.parameters,
+            "layers": len(shape.layers),
+            "smallest": bound.smallest,
+        },
+        "task": task.settings.to_json(),
+        "space": {"name": found_space.name, "text": found_space.text},
+        "sampler": sampler,
+        "seed": seed,
+        "training": training,
+    }
+    with Repository.open(url) as repository:
+        record, resumed = _find_study(repository, study or _default_name(settings), settings, bound)
+        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        repository.acquire(record.id, owner=owner, host=socket.gethostname(), pid=os.getpid())
+        try:
+            _queue_baselines(repository, record, bound)
+            if _is_complete(repository, record, trials):
+                return SearchResult(record.name, url)
+            tell(Phase("starting Ray"))
+            from autopeft.run import Driver, run_trials, start_ray
+
+            cluster = start_ray(workers, gpus_per_trial, ray_address)
+            try:
+                driver = Driver(
+                    repository=repository,
+                    study=record,
+                    space=bound,
+                    suggester=find_suggester(sampler),
+                    wanted=trials,
+                    at_once=cluster.workers + 1,
+                    artifacts=artifact_folder(url),
+                    deadline=began + seconds if seconds is not None else None,
+                    owner=owner,
+                )
+                watch = _Watch(driver, tell, trials, cluster.workers, began)
+                watch.start(resumed)
+                driver.on_done = watch.done
+                try:
+                    run_trials(driver, cluster, {
+                        "path": path, "overrides": overrides, "task": task.settings.to_json(), "training": training,
+                    })
+                finally:
+                    driver.close()
+            finally:
+                import ray
+
+                ray.shutdown()
+            return SearchResult(record.name, url, interrupted=not driver.finished)
+        finally:
+            repository.release(record.id, owner)
+
+
+def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None = None) -> Path:
+    """Write one trial of a study as an adapter folder or a training script.
+
+    Args:
+        study: Its name.
+        pick: `knee`, `best`, or a trial's number.
+        to: `peft` or `script`.
+        folder: Created; refused if it holds anything already.
+        db: Database URL or SQLite file.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: No such study, trial or format, or the folder is in use.
+    """
+    from autopeft.export import find_exporter
+
+    write = find_exporter(to)
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"'{folder}' is there already and not empty: choose another folder.")
+    with Repository.open(parse_url(db) if db else default_url()) as repository:
+        record = repository.get_study(study)
+        trial = pick_trial(repository, record, pick)
+    write(record, trial, target)
+    return target
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def _find_space(space: str) -> Space:
+    if space in space_names():
+        return read_space(space_text(space), f"{space}.yaml")
+    path = Path(space)
+    if not path.is_file():
+        raise InputError(
+            f"there is no search space '{space}': give a YAML file, or one of {', '.join(space_names())}.",
+            nearest(space, space_names()),
+        )
+    try:
+        return read_space(path.read_text(encoding="utf-8"), space)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the search space '{space}': {error}") from None
+
+
+def _check_effort(
+    trials: int,
+    seconds: float | None,
+    workers: int | None,
+    gpus_per_trial: float | None,
+    epochs: int | None,
+    batch_size: int,
+    seed: int,
+) -> None:
+    for name, value, least in (
+        ("trials", trials, 1),
+        ("workers", workers, 1),
+        ("epochs", epochs, 1),
+        ("batch size", batch_size, 1),
+        ("seed", seed, 0),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"the {name} of {value} is below {least}.")
+    if seconds is not None and seconds <= 0:
+        raise InputError(f"a time of {seconds:g} seconds leaves no room for a trial.")
+    if gpus_per_trial is not None and gpus_per_trial < 0:
+        raise InputError(f"{gpus_per_trial:g} of a GPU per trial is below 0.")
+
+
+def _default_data(model: str, data: str | None) -> str:
+    if data is not None:
+        return data
+    if model != "starter":
+        raise InputError(
+            f"no data for the model '{model}': give a file, a folder or a hub id with --data. "
+            "Only the bundled starter brings its own."
+        )
+    return "starter"
+
+
+def _inspect(model: str, task: "Task", overrides: Mapping[str, Any]) -> tuple[str, BackboneShape]:
+    """The path that workers load, and the shape; the model itself is let go."""
+    from autopeft.backbones import STARTER, load_backbone, model_path
+    from autopeft.tasks.preprocessor import load_preprocessor
+
+    resolved = model_path(model)
+    backbone = load_backbone(
+        resolved,
+        modality=task.settings.modality,
+        num_labels=task.num_labels,
+        regression=task.settings.problem == "regression",
+        config_overrides=overrides,
+    )
+    load_preprocessor(resolved, task.settings.modality)  # refused here rather than on every worker
+    return (STARTER if model == STARTER else resolved), backbone.layout.shape
+
+
+def _default_name(settings: Mapping[str, Any]) -> str:
+    """A name that says what is searched, and differs where anything differs that results depend on."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+    model = re.sub(r"[^a-z0-9]+", "-", Path(settings["model"]).name.lower()).strip("-")
+    data = re.sub(r"[^a-z0-9]+", "-", Path(settings["task"]["data"]).stem.lower()).strip("-")
+    what = model if data == model else f"{model}-{data}"
+    return f"{what}-{settings['space']['name']}-{digest}"
+
+
+def _find_study(
+    repository: Repository, name: str, settings: dict[str, Any], space: BoundSpace
+) -> tuple[Study, bool]:
+    record = repository.find_study(name)
+    if record is None:
+        return repository.create_study(name, settings, space.limit, space.name), False
+    changed = _differences(record.settings, settings)
+    if changed:
+        listed = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+        raise StudyError(
+            f"the study '{name}' has other settings: {listed}.",
+            "Give the new search another name with --study, or leave --study out.",
+        )
+    return record, True
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
+    """Sentences such as `budget was 0.5%, now 1%`."""
+    found: list[str] = []
+    for key in dict.fromkeys([*old, *new]):
+        before, now, where = old.get(key), new.get(key), f"{path}{key}"
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += _differences(before, now, f"{where}.")
+        elif before != now:
+            found.append(f"{where} was {_short(before)}, now {_short(now)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) -> None:
+    from autopeft.dsl import trainable_parameters
+    from autopeft.optimize.baselines import baselines
+
+    there = {(t.kind, t.configuration.key) for t in repository.trials(study.id)}
+    for kind, configuration in baselines(space):
+        if (kind, configuration.key) not in there:
+            cost = trainable_parameters(configuration, space.shape)
+            repository.add_trial(study.id, kind, configuration, cost, int(study.settings["seed"]))
+
+
+def _is_complete(repository: Repository, study: Study, wanted: int) -> bool:
+    counts = repository.count(study.id, TrialKind.SEARCH)
+    return sum(counts.values()) >= wanted and not repository.waiting(study.id)
+
+
+class _Watch:
+    """Turns a driver's trials into events."""
+
+    def __init__(self, driver: "Driver", tell: Watcher, wanted: int, workers: int, began: float) -> None:
+        self._driver = driver
+        self._tell = tell
+        self._workers = workers
+        self._began = began
+        self._first = time.monotonic()
+        trials = driver.repository.trials(driver.study.id)
+        others = sum(t.kind is not TrialKind.SEARCH for t in trials)
+        self._wanted = others + max(wanted, len(trials) - others)
+        self._done = self._before = sum(t.status in (TrialStatus.COMPLETE, TrialStatus.FAILED) for t in trials)
+
+    def start(self, resumed: bool) -> None:
+        driver = self._driver
+        self._tell(
+            Started(
+                name=driver.study.name,
+                url=driver.repository.url,
+                resumed=resumed,
+                limit=driver.space.limit,
+                backbone_parameters=driver.space.shape.parameters,
+                smallest=driver.space.smallest,
+                trials_wanted=self._wanted,
+                trials_done=self._done,
+                workers=self._workers,
+            )
+        )
+        self._tell(Phase("warming up the workers"))
+
+    def done(self, trial: Trial) -> None:
+        driver = self._driver
+        self._done += 1
+        trials = driver.repository.trials(driver.study.id)
+        scores = [t.score for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
+        fronts = driver.repository.fronts(driver.study.id)
+        now = time.monotonic()
+        ended = self._done - self._before
+        left = self._wanted - self._done
+        remaining = (now - self._first) / ended * left if ended > self._workers else None
+        if remaining is not None and driver.deadline is not None:
+            remaining = min(remaining, max(0.0, driver.deadline - now))
+        self._tell(
+            TrialDone(
+                number=trial.number,
+                kind=trial.kind,
+                description=describe(trial.configuration, len(driver.space.shape.layers)),
+                trainable=trial.trainable,
+                share=trial.trainable / driver.space.shape.parameters,
+                score=trial.score,
+                reason=trial.reason,
+                done=self._done,
+                wanted=self._wanted,
+                best_score=max(scores, default=None),
+                hypervolume=fronts[-1].hypervolume if fronts else None,
+                elapsed_seconds=now - self._began,
+                remaining_seconds=remaining,
+            )
+        )

@@ -1,0 +1,182 @@
+"""`studies`, `front`, `show`, and how errors are told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from autopeft.cli import render
+from autopeft.cli.app import app
+from autopeft.errors import AutopeftError
+from autopeft.report import summarise
+from autopeft.store import Repository
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_the_front_as_a_table(db: str) -> None:
+    result = run("front", "digits", "--db", db)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    (knee,) = [line for line in lines if "◆ knee" in line]
+    assert " ".join(knee.split()) == "7 ◆ knee 450 0.225% 0.9000 0.8800 serial 6 in layers 0 2, lr 0.003"
+    (best,) = [line for line in lines if "★ best" in line]
+    assert best.split()[0] == "8"
+    at = [i for i, line in enumerate(lines) if "──" in line]
+    assert len(at) == 2  # under the header, and above the baselines
+    beneath = "\n".join(lines[at[1] :])
+    assert "frozen backbone, head only, lr 0.001, best of 3 learning rates" in beneath
+    assert "LoRA r=8 on q,v, lr 0.001, best of 2 learning rates (over the budget)" in beneath
+    assert "at most 2,000 of 200,000 parameters" in result.stdout
+    assert "5 trials complete, 1 failed, 2 to go · hypervolume 0.1234" in result.stdout
+    assert all(line == line.rstrip() for line in lines)
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_cuts_nothing(db: str, width: int) -> None:
+    with Repository.open(db) as repository:
+        summary = summarise(repository, repository.get_study("digits"))
+    console = Console(width=width, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(render.draw_front(summary, width))
+    words = capture.get()
+    assert "…" not in words
+    for said in ("1,800", "0.9200", "★ best", "◆ knee", "serial"):
+        assert said in words
+
+
+def test_the_front_as_json(db: str) -> None:
+    result = run("front", "digits", "--db", db, "--json")
+    assert result.exit_code == 0
+    assert [row["number"] for row in json.loads(result.stdout)["front"]] == [6, 7, 8]
+
+
+def test_the_studies(db: str) -> None:
+    table = run("studies", "--db", db)
+    assert table.exit_code == 0
+    assert "digits" in table.stdout
+    assert "0.9200" in table.stdout
+    (told,) = json.loads(run("studies", "--db", db, "--json").stdout)
+    assert (told["name"], told["complete"]) == ("digits", 5)
+
+
+def test_no_study_yet(tmp_path: Path) -> None:
+    result = run("studies")
+    assert (result.exit_code, result.stdout) == (0, "No study yet. `autopeft search` starts one.\n")
+    assert json.loads(run("studies", "--json").stdout) == []
+    assert list(tmp_path.iterdir()) == []  # looking makes no database
+
+
+def test_a_trial(db: str) -> None:
+    result = run("show", "digits", "7", "--db", db)
+    assert result.exit_code == 0
+    for said in (
+        "Trial 7 of digits · a point of the search · complete",
+        "serial 6 in layers 0 2, lr 0.003",
+        "450 parameters",
+        "0.9000 accuracy",
+        "0.8000  0.9000",
+        "4.2 s",
+        "1.5 GiB",
+        "/adapters/7",
+        "threads 1, device cpu",
+        "position serial",
+    ):
+        assert said in result.stdout
+    assert json.loads(run("show", "digits", "7", "--db", db, "--json").stdout)["score"] == 0.9
+
+
+def test_a_trial_that_failed_or_waits(db: str) -> None:
+    assert "the training loss is nan in epoch 1." in run("show", "digits", "10", "--db", db).stdout
+    waiting = run("show", "digits", "11", "--db", db).stdout
+    assert "waiting" in waiting
+    assert "not kept" in waiting
+
+
+@pytest.mark.parametrize("command", [["front", "digit"], ["show", "digit", "0"]])
+def test_an_unknown_study(db: str, command: list[str]) -> None:
+    result = run(*command, "--db", db)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == "Error: unknown study 'digit': known are digits. Did you mean 'digits'?\n"
+
+
+def test_an_error_is_json_too(db: str) -> None:
+    result = run("front", "digit", "--db", db, "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout) == {
+        "error": "unknown study 'digit': known are digits. Did you mean 'digits'?"
+    }
+    assert result.stderr.startswith("Error: ")
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    for command in (["front", "digits"], ["show", "digits", "1"], ["studies"]):
+        result = run(*command, "--db", str(tmp_path / "typo.db"))
+        assert result.exit_code == 2
+        assert "there is no database" in result.stderr
+    assert not (tmp_path / "typo.db").exists()
+    assert run("studies", "--db", "typo").exit_code == 2
+
+
+def test_the_default_database(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOPEFT_DB", db)
+    assert "digits" in run("studies").stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (AutopeftError("the disk is full."), 1, "Error: the disk is full.\n"),
+        (
+            ValueError("one\ntwo"),
+            1,
+            "internal error: ValueError: one (set AUTOPEFT_DEBUG=1 for the traceback)\n",
+        ),
+        (KeyError(), 1, "internal error: KeyError (set AUTOPEFT_DEBUG=1 for the traceback)\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_what_goes_wrong_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    def broken(_repository: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("autopeft.cli.studies.is_absent", broken)
+    result = run("studies")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", said)
+
+
+def test_the_traceback_is_there_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_url: str) -> bool:
+        raise ValueError("odd")
+
+    monkeypatch.setattr("autopeft.cli.studies.is_absent", broken)
+    monkeypatch.setenv("AUTOPEFT_DEBUG", "1")
+    result = run("studies")
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.stderr
+    assert result.stderr.endswith("internal error: ValueError: odd\n")
+
+
+def test_wrong_words_are_answered_with_the_near_ones() -> None:
+    option = run("search", "--trails", "3")
+    assert option.exit_code == 2
+    assert "--trials" in option.stderr
+    command = run("serch")
+    assert command.exit_code == 2
+    assert "search" in command.stderr
+
+
+def test_the_version() -> None:
+    from autopeft import __version__
+
+    assert run("--version").stdout == f"autopeft {__version__}\n"

@@ -1,0 +1,218 @@
+"""`search` and `export`: what reaches the service, and what becomes of its answer."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from autopeft.cli.app import app
+from autopeft.cli.options import parse_duration, parse_fields
+from autopeft.errors import InputError
+from autopeft.report import Phase, Summary, summarise
+from autopeft.store import Repository
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result as the service gives it, on a study that was filled by hand."""
+
+    name: str
+    url: str
+    interrupted: bool
+
+    def summary(self) -> Summary:
+        with Repository.open(self.url) as repository:
+            return summarise(repository, repository.get_study(self.name))
+
+
+class Service(ModuleType):
+    """A service that trains nothing and remembers what it was asked."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("autopeft.service")
+        self.url = url
+        self.asked: dict[str, Any] = {}
+        self.interrupted = False
+
+    def search(self, **asked: Any) -> Found:
+        self.asked = asked
+        asked["on_event"](Phase("loading the backbone"))
+        print("a library talks")
+        return Found("digits", self.url, self.interrupted)
+
+    def export(self, study: str, pick: str, to: str, folder: Path, *, db: str | None = None) -> Path:
+        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "db": db}
+        return folder
+
+
+@pytest.fixture
+def service(db: str, monkeypatch: pytest.MonkeyPatch) -> Service:
+    service = Service(db)
+    monkeypatch.setitem(sys.modules, "autopeft.service", service)
+    return service
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_a_search_prints_its_front_and_what_to_do_next(service: Service, db: str) -> None:
+    result = run("search", "--db", db, "--budget", "1%", "--model-config", "layers=2")
+    assert result.exit_code == 0, result.output
+    assert "◆ knee" in result.stdout
+    assert f"Study digits in {db}" in result.stdout
+    assert f"autopeft front digits --db {db}\n" in result.stdout
+    assert f"autopeft export digits --pick knee --to peft digits-knee --db {db}\n" in result.stdout
+    assert (
+        f"autopeft search --budget 1% --trials 80 --model-config layers=2 --study digits --db {db}\n"
+        in result.stdout
+    )
+
+
+def test_progress_and_what_libraries_say_go_to_stderr(service: Service) -> None:
+    result = run("search", "--json")
+    told = json.loads(result.stdout)
+    assert (told["name"], told["interrupted"]) == ("digits", False)
+    assert "loading the backbone\n" in result.stderr
+    assert "a library talks" in result.stderr
+
+
+def test_the_defaults(service: Service) -> None:
+    run("search")
+    del service.asked["on_event"]
+    assert service.asked == {
+        "model": "starter",
+        "data": "starter",
+        "budget": "0.5%",
+        "space": "autopeft",
+        "sampler": "botorch",
+        "trials": 40,
+        "seed": 0,
+        "batch_size": 32,
+        "validation_fraction": 0.2,
+        "max_length": 128,
+        **dict.fromkeys(("seconds", "workers", "gpus_per_trial", "ray_address", "study", "db", "epochs")),
+        **dict.fromkeys(("validation", "test", "text", "text_pair", "image", "label", "problem", "metric")),
+        "model_config": None,
+    }
+
+
+def test_every_option_reaches_the_service(service: Service, db: str) -> None:
+    result = run(
+        *("search", "--model", "m", "--data", "d.csv", "--budget", "300k", "--space", "s.yaml"),
+        *("--sampler", "optuna:tpe", "--trials", "7", "--time", "10m", "--workers", "3"),
+        *("--gpus-per-trial", "0.25", "--ray-address", "auto", "--study", "s", "--db", db, "--seed", "5"),
+        *("--epochs", "4", "--batch-size", "8", "--validation", "v.csv", "--test", "t.csv"),
+        *("--text-column", "a", "--text-pair-column", "b", "--image-column", "c", "--label-column", "y"),
+        *("--problem", "regression", "--metric", "spearman", "--validation-fraction", "0.3"),
+        *("--max-length", "64", "--model-config", "num_hidden_layers=2", "--model-config", "hidden_act=relu"),
+    )
+    assert result.exit_code == 0, result.output
+    del service.asked["on_event"]
+    assert service.asked == {
+        "model": "m",
+        "data": "d.csv",
+        "budget": "300k",
+        "space": "s.yaml",
+        "sampler": "optuna:tpe",
+        "trials": 7,
+        "seconds": 600.0,
+        "workers": 3,
+        "gpus_per_trial": 0.25,
+        "ray_address": "auto",
+        "study": "s",
+        "db": db,
+        "seed": 5,
+        "epochs": 4,
+        "batch_size": 8,
+        "validation": "v.csv",
+        "test": "t.csv",
+        "text": "a",
+        "text_pair": "b",
+        "image": "c",
+        "label": "y",
+        "problem": "regression",
+        "metric": "spearman",
+        "validation_fraction": 0.3,
+        "max_length": 64,
+        "model_config": {"num_hidden_layers": 2, "hidden_act": "relu"},
+    }
+
+
+def test_an_interrupted_search_says_how_to_go_on(service: Service) -> None:
+    service.interrupted = True
+    result = run("search", "--trials", "30", "--seed", "2")
+    assert result.exit_code == 130
+    assert "◆ knee" in result.stdout
+    assert "autopeft search --trials 30 --seed 2 --study digits\n" in result.stderr
+    as_json = run("search", "--json")
+    assert as_json.exit_code == 130
+    assert json.loads(as_json.stdout)["interrupted"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "roberta-base"], "Error: there are no data to fine-tune 'roberta-base' on."),
+        (["--budget", "much"], "Error: cannot read the budget 'much'"),
+        (["--time", "soon"], "Error: cannot read the time 'soon'"),
+        (["--model-config", "layers"], "Error: cannot read 'layers': write KEY=VALUE"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_loaded(
+    service: Service, words: list[str], said: str
+) -> None:
+    result = run("search", *words, "--json")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(said)
+    assert result.stderr == f"Error: {json.loads(result.stdout)['error']}\n"
+    assert service.asked == {}
+
+
+def test_a_password_is_not_printed(service: Service) -> None:
+    result = run("search", "--db", "postgresql://me:secret@host/db")
+    assert result.exit_code == 0
+    assert "secret" not in result.output
+    assert "postgresql://me:***@host/db" in result.stdout
+
+
+def test_export(service: Service, db: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = run("export", "digits", "--pick", "7", "--to", "script", str(folder), "--db", db)
+    assert (result.exit_code, result.stdout) == (0, f"Wrote {folder}\n")
+    assert service.asked == {"study": "digits", "pick": "7", "to": "script", "folder": folder, "db": db}
+    told = json.loads(run("export", "digits", str(folder), "--json").stdout)
+    assert told == {"study": "digits", "pick": "knee", "to": "peft", "path": str(folder)}
+    assert run("export", "digits", str(folder), "--to", "onnx").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("10min", 600), ("2h", 7200), ("1h 30m", 5400), ("1.5H", 5400)],
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "h", "0s", "-5m", "m10", "5d", "1e3s", "30m1h"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(InputError, match="write it as 90s, 10m, 2h or 1h30m"):
+        parse_duration(text)
+
+
+def test_fields() -> None:
+    assert parse_fields(["a=1", "b=true", "c=x=y", "d=", "e=[1, 2]"]) == {
+        "a": 1,
+        "b": True,
+        "c": "x=y",
+        "d": "",
+        "e": [1, 2],
+    }
+    for wrong in (["a"], ["=1"], ["a=1", "a=2"]):
+        with pytest.raises(InputError):
+            parse_fields(wrong)

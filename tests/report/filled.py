@@ -1,0 +1,90 @@
+"""Studies filled by hand, through the repository, as a search leaves them."""
+
+from pathlib import Path
+from typing import Any
+
+from autopeft.nouns import Configuration, Module, Study, Trial, TrialKind
+from autopeft.store import Repository
+
+LAYERS = 4
+PARAMETERS = 200_000
+LIMIT = 2_000
+SETTINGS: dict[str, Any] = {
+    "model": "starter",
+    "budget": "1%",
+    "backbone": {"path": "starter", "parameters": PARAMETERS, "layers": LAYERS, "smallest": 64},
+    "task": {"data": "starter", "metric": "accuracy"},
+    "space": {"name": "autopeft", "text": "name: autopeft"},
+    "sampler": "botorch",
+    "seed": 0,
+    "training": {"epochs": 2},
+}
+
+
+def serial(size: int, learning_rate: float = 3e-3) -> Configuration:
+    module = Module("bottleneck", size, (0, 2), (("position", "serial"),))
+    return Configuration.of([module], learning_rate)
+
+
+def lora(rank: int, learning_rate: float) -> Configuration:
+    module = Module("lora", rank, tuple(range(LAYERS)), (("alpha", 2.0 * rank), ("sites", ("q", "v"))))
+    return Configuration.of([module], learning_rate)
+
+
+def complete(
+    repository: Repository,
+    study: Study,
+    configuration: Configuration,
+    trainable: int,
+    score: float,
+    kind: TrialKind = TrialKind.SEARCH,
+    **values: float,
+) -> Trial:
+    """A trial of two epochs; the first scores 0.1 less."""
+    trial = repository.add_trial(study.id, kind, configuration, trainable, seed=0)
+    repository.start_trial(trial.id)
+    repository.report(trial.id, 1, {"score": score - 0.1, "train_loss": 1.5})
+    repository.report(trial.id, 2, {"score": score, "train_loss": 0.5})
+    measured = {"seconds": 4.2, "peak_memory_bytes": 3.0 * 2**29, **values}
+    repository.complete(trial.id, measured, {"threads": 1, "device": "cpu"}, f"/adapters/{trial.number}")
+    return repository.trial(study.id, trial.number)
+
+
+def fill(url: str | Path, name: str = "digits") -> Study:
+    """Trials 0 to 2: head only; 3 and 4: LoRA; 5 to 9: search, complete; 10: failed; 11: waiting; 12: running.
+
+    The front is 6, 7, 8 with its knee at 7 and the best at 8; 5 and 9 are dominated.
+    """
+    with Repository.open(str(url)) as repository:
+        study = repository.create_study(name, SETTINGS, LIMIT, "autopeft")
+        for rate, score in ((1e-4, 0.4), (1e-3, 0.71), (1e-2, 0.65)):
+            frozen = Configuration.of([], rate)
+            complete(repository, study, frozen, 0, score, TrialKind.HEAD_ONLY, test_score=score - 0.01)
+        for rate, score in ((1e-3, 0.88), (1e-2, 0.86)):
+            complete(
+                repository, study, lora(8, rate), 4_096, score, TrialKind.LORA_QV, test_score=score - 0.01
+            )
+        for size, trainable, score in (
+            (3, 400, 0.70),
+            (1, 128, 0.75),
+            (6, 450, 0.90),
+            (24, 1_800, 0.92),
+            (12, 900, 0.85),
+        ):
+            complete(repository, study, serial(size), trainable, score, test_score=score - 0.02)
+        failed = repository.add_trial(study.id, TrialKind.SEARCH, serial(48, 0.03), 1_900, seed=0)
+        repository.start_trial(failed.id)
+        repository.fail(failed.id, "the training loss is nan in epoch 1.")
+        repository.add_trial(study.id, TrialKind.SEARCH, serial(2), 256, seed=0)
+        running = repository.add_trial(study.id, TrialKind.SEARCH, serial(4), 512, seed=0)
+        repository.start_trial(running.id)
+        repository.set_reference_score(study.id, 0.71)
+        repository.record_front(study.id, 6, [6], 0.05)
+        repository.record_front(study.id, 8, [6, 7, 8], 0.1234)
+        return repository.get_study(name)
+
+
+def empty(url: str | Path, name: str = "new") -> Study:
+    """A study without a trial."""
+    with Repository.open(str(url)) as repository:
+        return repository.create_study(name, SETTINGS, LIMIT, "autopeft")

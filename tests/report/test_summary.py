@@ -1,0 +1,140 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autopeft.errors import InputError, StudyError
+from autopeft.nouns import Study
+from autopeft.report import pick, studies_table, summarise, trial_record
+from autopeft.store import Repository
+
+from .filled import PARAMETERS, complete, empty, fill, serial
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return str(tmp_path / "studies.db")
+
+
+@pytest.fixture
+def study(url: str) -> Study:
+    return fill(url)
+
+
+@pytest.fixture
+def repository(url: str, study: Study) -> Iterator[Repository]:
+    with Repository.open(url) as opened:
+        yield opened
+
+
+def test_the_front_is_of_the_search_alone(repository: Repository, study: Study) -> None:
+    front = summarise(repository, study).front
+    assert [row.number for row in front] == [6, 7, 8]
+    assert [row.trainable for row in front] == [128, 450, 1_800]
+    assert [row.knee for row in front] == [False, True, False]
+    assert [row.best for row in front] == [False, False, True]
+    assert all(row.on_front and row.kind == "search" and row.best_of == 1 for row in front)
+    assert front[1].share == 450 / PARAMETERS
+    assert front[1].test_score == pytest.approx(0.88)
+    assert front[1].seconds == 4.2
+    assert front[1].description == "serial 6 in layers 0 2, lr 0.003"
+    assert front[1].configuration == serial(6)
+
+
+def test_each_baseline_is_the_best_of_its_learning_rates(repository: Repository, study: Study) -> None:
+    head, lora = summarise(repository, study).baselines
+    assert (head.number, head.kind, head.trainable, head.share) == (1, "head-only", 0, 0)
+    assert (head.learning_rate, head.best_of) == (1e-3, 3)
+    assert (lora.number, lora.kind, lora.learning_rate, lora.best_of) == (3, "lora-qv", 1e-3, 2)
+    assert (head.on_front, lora.on_front) == (False, False)
+
+
+def test_the_rest_of_a_summary(repository: Repository, study: Study, url: str) -> None:
+    summary = summarise(repository, study)
+    assert summary.counts == {"waiting": 1, "running": 1, "complete": 5, "failed": 1}
+    assert (summary.name, summary.space, summary.metric) == ("digits", "autopeft", "accuracy")
+    assert (summary.budget, summary.limit, summary.backbone_parameters) == ("1%", 2_000, PARAMETERS)
+    assert (summary.hypervolume, summary.reference_score) == (0.1234, 0.71)
+    assert summary.url == f"sqlite:///{url}"
+
+
+def test_a_summary_is_json(repository: Repository, study: Study) -> None:
+    summary = summarise(repository, study)
+    told = json.loads(json.dumps(summary.to_json(), allow_nan=False))
+    assert [row["number"] for row in told["front"]] == [6, 7, 8]
+    assert told["front"][0]["configuration"] == serial(1).to_json()
+    assert told["baselines"][1]["best_of"] == 2
+    assert told["counts"]["failed"] == 1
+
+
+def test_a_study_without_trials_has_a_summary(url: str) -> None:
+    study = empty(url)
+    with Repository.open(url) as repository:
+        summary = summarise(repository, study)
+    assert (summary.front, summary.baselines, summary.hypervolume) == ((), (), None)
+    assert summary.counts == {"waiting": 0, "running": 0, "complete": 0, "failed": 0}
+
+
+def test_one_point_is_knee_and_best(url: str) -> None:
+    study = empty(url)
+    with Repository.open(url) as repository:
+        complete(repository, study, serial(1), 128, 0.7)
+        (row,) = summarise(repository, study).front
+    assert (row.knee, row.best, row.test_score) == (True, True, None)
+
+
+def test_a_trial_s_record_is_everything(repository: Repository, study: Study) -> None:
+    record = trial_record(repository, study, 7)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["scores"] == [{"epoch": 1, "score": pytest.approx(0.8)}, {"epoch": 2, "score": 0.9}]
+    assert record["measurements"]["peak_memory_bytes"] == 3 * 2**29
+    assert record["configuration"] == serial(6).to_json()
+    assert (record["key"], record["artifact"]) == (serial(6).key, "/adapters/7")
+    assert (record["status"], record["attempt"], record["details"]["threads"]) == ("complete", 1, 1)
+    failed = trial_record(repository, study, 10)
+    assert (failed["score"], failed["artifact"]) == (None, None)
+    assert failed["reason"] == "the training loss is nan in epoch 1."
+    with pytest.raises(StudyError, match="no trial 99 in the study: they are 0 to 12"):
+        trial_record(repository, study, 99)
+
+
+def test_the_table_of_studies(repository: Repository, url: str) -> None:
+    empty(url)
+    new, digits = studies_table(repository)
+    assert (new["name"], new["complete"], new["best_score"], new["hypervolume"]) == ("new", 0, None, None)
+    assert (digits["complete"], digits["failed"], digits["waiting"], digits["running"]) == (5, 1, 1, 1)
+    assert (digits["best_score"], digits["hypervolume"]) == (0.92, 0.1234)
+    assert (digits["budget"], digits["space"]) == ("1%", "autopeft")
+
+
+@pytest.mark.parametrize(("what", "number"), [("knee", 7), ("best", 8), (" Best ", 8), ("9", 9), ("3", 3)])
+def test_what_can_be_picked(repository: Repository, study: Study, what: str, number: int) -> None:
+    assert pick(repository, study, what).number == number
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (
+            "knees",
+            "cannot pick 'knees': write knee, best, or the number of a complete trial. Did you mean 'knee'?",
+        ),
+        ("-1", "cannot pick '-1'"),
+        ("9" * 40, "cannot pick '999"),
+        ("10", "trial 10 cannot be picked: it failed (the training loss is nan in epoch 1)."),
+        ("11", "trial 11 cannot be picked: it is waiting, not complete."),
+        ("12", "trial 12 cannot be picked: it is running, not complete."),
+        ("13", "there is no trial 13 in the study: they are 0 to 12."),
+    ],
+)
+def test_what_cannot_be_picked(repository: Repository, study: Study, what: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        pick(repository, study, what)
+    assert said in str(caught.value)
+
+
+def test_nothing_is_picked_from_no_front(url: str) -> None:
+    study = empty(url)
+    with Repository.open(url) as repository, pytest.raises(InputError, match="'new' has no front yet"):
+        pick(repository, study, "knee")

@@ -1,0 +1,98 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autopeft.nouns import BackboneShape, Configuration, LayerShape, Module, Trial, TrialKind, TrialStatus
+
+modules = st.builds(
+    lambda kind, size, layers, alpha, sites: Module(
+        kind[0],
+        size,
+        tuple(layers),
+        (("alpha", alpha), ("sites", tuple(sites)))
+        if kind[0] == "lora"
+        else ((("position", kind[1]),) if kind[1] else ()),
+    ),
+    st.sampled_from([("lora", ""), ("bottleneck", "serial"), ("bottleneck", "parallel"), ("prefix", "")]),
+    st.integers(0, 400),
+    st.lists(st.integers(0, 11), unique=True),
+    st.one_of(st.integers(1, 64), st.floats(0.1, 100)),
+    st.lists(st.sampled_from(["q", "k", "v"]), unique=True),
+)
+configurations = st.builds(Configuration.of, st.lists(modules, max_size=4), st.floats(1e-6, 1.0))
+
+
+@given(configurations)
+def test_json_is_read_back_with_the_same_key(configuration: Configuration) -> None:
+    data = json.loads(json.dumps(configuration.to_json()))
+    copy = Configuration.from_json(data)
+    assert copy == configuration
+    assert copy.key == configuration.key
+    assert hash(copy) == hash(configuration)
+    assert json.loads(json.dumps(copy.to_json())) == data
+
+
+@given(st.lists(modules, max_size=4), st.floats(1e-6, 1.0), st.randoms())
+def test_order_does_not_matter(parts: list[Module], rate: float, random: object) -> None:
+    shuffled = list(parts)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert Configuration.of(shuffled, rate).key == Configuration.of(parts, rate).key
+
+
+@given(configurations)
+def test_canonical_form_is_a_fixed_point(configuration: Configuration) -> None:
+    assert Configuration.of(configuration.modules, configuration.learning_rate) == configuration
+    assert all(m.size > 0 and m.layers for m in configuration.modules)
+
+
+def test_what_is_absent_is_not_in_it() -> None:
+    kept = Module("prefix", 3, (0,))
+    absent = [
+        Module("bottleneck", 0, (0,), (("position", "serial"),)),
+        Module("bottleneck", 3, (), (("position", "parallel"),)),
+        Module("lora", 4, (0,), (("alpha", 8), ("sites", ()))),
+    ]
+    assert Configuration.of([*absent, kept], 1e-3).modules == (kept,)
+    assert Configuration.of(absent, 1e-3).modules == ()
+
+
+def test_equal_configurations_have_one_key() -> None:
+    """16 equals 16.0 in Python, but not as JSON text."""
+    whole = Configuration.of([Module("lora", 8, (0, 1), (("alpha", 16), ("sites", ("q",))))], 1e-3)
+    real = Configuration.of([Module("lora", 8, (1, 0), (("alpha", 16.0), ("sites", ("q",))))], 1e-3)
+    assert whole == real
+    assert whole.key == real.key
+
+
+def test_the_key_never_changes() -> None:
+    """The key is in people's databases."""
+    configuration = Configuration.of([Module("lora", 8, (0, 1), (("alpha", 16.0), ("sites", ("q", "v"))))], 1e-3)
+    assert configuration.key == "3f4e333899e6f5d4"
+
+
+def test_rates_have_three_digits() -> None:
+    assert Configuration.of([], 0.00123456).learning_rate == 0.00123
+    assert Configuration.of([], 0.00123456) == Configuration.of([], 0.001234)
+
+
+def test_options() -> None:
+    module = Module("lora", 8, (0,), (("alpha", 16), ("sites", ("q", "v"))))
+    assert module.option("sites") == ("q", "v")
+    assert module.to_json() == {"type": "lora", "size": 8, "layers": [0], "alpha": 16, "sites": ["q", "v"]}
+    assert Module.from_json(module.to_json()) == module
+
+
+def test_sites_of_a_shape_are_those_of_every_layer() -> None:
+    both, one = LayerShape({"v": (4, 4), "q": (4, 4)}, 4), LayerShape({"q": (4, 4), "up": (4, 8)}, 4)
+    assert BackboneShape(1, 4, 1, 8, (both, one)).sites == ("q",)
+    assert BackboneShape(1, 4, 1, 8, (both, both)).sites == ("v", "q")
+
+
+def test_a_score_is_that_of_the_last_rung_of_a_complete_trial() -> None:
+    empty = Configuration.of([], 1e-3)
+    scores = {2: 0.8, 10: 0.9, 1: 0.7}
+    running = Trial(1, 0, TrialKind.SEARCH, empty, 0, 0, TrialStatus.RUNNING, scores=scores)
+    complete = Trial(1, 0, TrialKind.SEARCH, empty, 0, 0, TrialStatus.COMPLETE, scores=scores)
+    assert running.score is None
+    assert complete.score == 0.9
