@@ -19,7 +19,8 @@ from autopeft.errors import InputError, StudyError, nearest, unknown_name
 from autopeft.nouns import BackboneShape, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS
 from autopeft.registry import space_names, space_text
-from autopeft.report import Row, Summary, pick as pick_trial, summarise
+from autopeft.report import Row, Summary, summarise
+from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.store import Repository, artifact_folder, default_url, parse_url
 
@@ -169,7 +170,10 @@ def search(
     overrides = dict(model_config or {})
     path, shape = _inspect(model, task, overrides)
     bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
-    training = {"epochs": epochs or (STARTER_EPOCHS if data == "starter" else DEFAULT_EPOCHS), "batch_size": batch_size}
+    training = {
+        "epochs": epochs or (STARTER_EPOCHS if data == "starter" else DEFAULT_EPOCHS),
+        "batch_size": batch_size,
+    }
     settings = {
         "model": model,
         "budget": str(parsed_budget),
@@ -214,9 +218,16 @@ def search(
                 watch.start(resumed)
                 driver.on_done = watch.done
                 try:
-                    run_trials(driver, cluster, {
-                        "path": path, "overrides": overrides, "task": task.settings.to_json(), "training": training,
-                    })
+                    run_trials(
+                        driver,
+                        cluster,
+                        {
+                            "path": path,
+                            "overrides": overrides,
+                            "task": task.settings.to_json(),
+                            "training": training,
+                        },
+                    )
                 finally:
                     driver.close()
             finally:
@@ -397,7 +408,9 @@ class _Watch:
         trials = driver.repository.trials(driver.study.id)
         others = sum(t.kind is not TrialKind.SEARCH for t in trials)
         self._wanted = others + max(wanted, len(trials) - others)
-        self._done = self._before = sum(t.status in (TrialStatus.COMPLETE, TrialStatus.FAILED) for t in trials)
+        self._done = self._before = sum(
+            t.status in (TrialStatus.COMPLETE, TrialStatus.FAILED) for t in trials
+        )
 
     def start(self, resumed: bool) -> None:
         driver = self._driver

@@ -22,7 +22,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) to (..., hidden)."""
-        return self.up(torch.relu(self.down(x)))
+        y: torch.Tensor = self.up(torch.relu(self.down(x)))
+        return y
 
 
 def attach_serial(bottleneck: Bottleneck, last: nn.Module) -> list[RemovableHandle]:
@@ -49,6 +50,7 @@ def attach_parallel(bottleneck: Bottleneck, first: nn.Module, last: nn.Module) -
         seen[:] = [args[0]]
 
     def add(module: nn.Module, args: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
-        return y + bottleneck(seen.pop())
+        beside: torch.Tensor = bottleneck(seen.pop())
+        return y + beside
 
     return [first.register_forward_pre_hook(remember), last.register_forward_hook(add)]

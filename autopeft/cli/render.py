@@ -81,13 +81,13 @@ def print_next_steps(summary: Summary, *, db: str | None, more: str) -> None:
     steps = [("look again", shlex.join(["autopeft", "front", summary.name, *place]))]
     if summary.front:
         exported = ["autopeft", "export", summary.name, "--pick", "knee", "--to", "peft", folder, *place]
-        steps.append(("take the knee", shlex.join(exported)))
-    steps.append(("search on", more))
+        steps.append(("export the knee", shlex.join(exported)))
+    steps.append(("go on", more))
     print_line(
         Text.assemble("Study ", (summary.name, "bold"), f" in {summary.url.removeprefix('sqlite:///')}")
     )
     for name, command in steps:
-        print_line(Text.assemble((f"  {name:<14}", "dim"), command))
+        print_line(Text.assemble((f"  {name:<17}", "dim"), command))
 
 
 def draw_front(summary: Summary, width: int) -> RenderableType:

@@ -24,9 +24,11 @@ Assignment = tuple[Any, ...]
 
 # Steps of a real decision's neighbours, as shares of its range.
 _REAL_STEPS = (-0.3, -0.1, -0.03, 0.03, 0.1, 0.3)
-# Sweeps of the Gibbs sampler. Where the bound leaves room, three forget the start (tests/dsl/test_bound.py measures
+# Sweeps of the Gibbs sampler. Where the bound leaves room, six forget the start (tests/dsl/test_bound.py measures
 # it); where it leaves none, a sample is little more than its start, which is drawn evenly for that reason.
-_SWEEPS = 3
+_SWEEPS = 6
+# Of the states after the last sweeps the dearest is taken, because most that fits in a bound is well below it.
+_CANDIDATES = 3
 # Configurations keep three digits of the learning rate, so one may lie this much outside of its interval.
 _ROUNDING = 5.1e-3
 
@@ -361,8 +363,8 @@ class BoundSpace:
         """A random valid assignment whose cost is at most the one at a place between smallest and largest.
 
         Never starves, however small the budget's share of the space: a Gibbs sampler walks inside the bound from
-        one of the minimal configurations. Most of what fits in a bound is close to it, so even places make costs
-        that are roughly even on the log scale.
+        one of the minimal configurations. What it finds is close to the bound, so even places make costs that are
+        roughly even on the log scale.
 
         Args:
             rng: The source of chance.
@@ -383,7 +385,8 @@ class BoundSpace:
         chosen = list(layers)  # the layers that are on, in any order
         totals = [sum([table[layer] for layer in chosen]) for table in tables]
         order = list(range(len(current)))
-        for _ in range(_SWEEPS):
+        dearest, most = start, 0
+        for sweep in range(_SWEEPS):
             rng.shuffle(order)
             for i in order:
                 decision, spec = self.decisions[i], owner[i]
@@ -411,8 +414,11 @@ class BoundSpace:
                             total = sum([costs[layer] for layer in chosen])
                             if total <= room:
                                 found.append((value, costs, total))
-                    current[i], tables[spec], totals[spec] = rng.choice(found) if found else (kept, tables[spec], totals[spec])
-        return tuple(current)
+                    unchanged = (kept, tables[spec], totals[spec])
+                    current[i], tables[spec], totals[spec] = rng.choice(found) if found else unchanged
+            if sweep >= _SWEEPS - _CANDIDATES and sum(totals) > most:
+                dearest, most = tuple(current), sum(totals)
+        return dearest
 
     @cached_property
     def _owners(self) -> tuple[int | None, ...]:

@@ -69,7 +69,9 @@ def export_peft(study: Study, trial: Trial, folder: Path) -> None:
 
 def _card(study: Study, trial: Trial) -> str:
     backbone, task = study.settings["backbone"], study.settings["task"]
-    own = sorted({dict(m.options).get("position", m.type) for m in trial.configuration.modules if m.type != "lora"})
+    own = sorted(
+        {dict(m.options).get("position", m.type) for m in trial.configuration.modules if m.type != "lora"}
+    )
     lora = any(m.type == "lora" for m in trial.configuration.modules)
     if own or not lora:
         kinds = " and ".join(own) if own else "head alone"
@@ -94,7 +96,9 @@ def _card(study: Study, trial: Trial) -> str:
         score=trial.score,
         test="not measured" if test is None else f"{test:.4f}",
         seed=trial.seed,
-        auto="AutoModelForSequenceClassification" if task["modality"] == "text" else "AutoModelForImageClassification",
+        auto="AutoModelForSequenceClassification"
+        if task["modality"] == "text"
+        else "AutoModelForImageClassification",
         path=backbone["path"],
         num_labels=len(task["labels"]) or 1,
         overrides=overrides,

@@ -7,7 +7,6 @@ import inspect
 import json
 import shutil
 from collections.abc import Callable
-
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,9 @@ def _script(study: Study, trial: Trial, task: TaskSettings, backbone: Backbone) 
     training = Training(**study.settings["training"])
     test = trial.measurements.get("test_score")
     constants = {
-        "MODEL": "backbone" if study.settings["backbone"]["path"] == STARTER else study.settings["backbone"]["path"],
+        "MODEL": "backbone"
+        if study.settings["backbone"]["path"] == STARTER
+        else study.settings["backbone"]["path"],
         "MODEL_CONFIG": dict(study.settings["backbone"]["overrides"]),
         "NUM_LABELS": task.num_labels,
         "HEAD": list(backbone.head),
@@ -86,25 +87,34 @@ def _script(study: Study, trial: Trial, task: TaskSettings, backbone: Backbone) 
         "HERE = Path(__file__).resolve().parent\n"
         + "".join(f"{name} = {value!r}\n" for name, value in constants.items()),
         *_module_sources(own),
-        *map(inspect.getsource, (reset_head, rate_factor, train_epoch, predict, epoch_order)),
-        inspect.getsource(METRICS[task.metric].score).replace(METRICS[task.metric].score.__name__, "metric", 1),
+        *[inspect.getsource(f) for f in (reset_head, rate_factor, train_epoch, predict, epoch_order)],
+        inspect.getsource(METRICS[task.metric].score).replace(
+            METRICS[task.metric].score.__name__, "metric", 1
+        ),
         _put_on(modules, backbone),
         _TEXT if task.modality == "text" else _IMAGE,
         _loss(task),
         _MAIN.replace("AUTO_MODEL", _auto(task)).replace(
-            "PREDICTED", "logits.argmax(axis=1)" if task.problem == "classification" else "logits[:, 0].astype(np.float64)"
+            "PREDICTED",
+            "logits.argmax(axis=1)"
+            if task.problem == "classification"
+            else "logits[:, 0].astype(np.float64)",
         ),
     ]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
 
 def _auto(task: TaskSettings) -> str:
-    return "AutoModelForSequenceClassification" if task.modality == "text" else "AutoModelForImageClassification"
+    return (
+        "AutoModelForSequenceClassification" if task.modality == "text" else "AutoModelForImageClassification"
+    )
 
 
 def _header(study: Study, trial: Trial, task: TaskSettings) -> str:
     described = describe(trial.configuration, study.settings["backbone"]["layers"])
-    modules = "\n".join(f"    {json.dumps(m.to_json())}" for m in trial.configuration.modules) or "    no modules"
+    modules = (
+        "\n".join(f"    {json.dumps(m.to_json())}" for m in trial.configuration.modules) or "    no modules"
+    )
     return f'''"""{described}
 
 Trial {trial.number} of the study '{study.name}', {trial.trainable:,} trainable parameters, the task head not counted.
@@ -166,8 +176,13 @@ def _module_sources(own: list[Module]) -> list[str]:
         found += [bottleneck.Bottleneck, bottleneck.attach_serial, bottleneck.attach_parallel]
     sources = [inspect.getsource(f) for f in found]
     if "prefix" in types:
-        functions = (prefix.Prefix, prefix.attach_prefix, prefix._look_for_prefixes, prefix._prefixed)
-        sources += [f"_NAME = {prefix._NAME!r}\n", *map(inspect.getsource, functions)]
+        functions: tuple[Callable[..., Any], ...] = (
+            prefix.Prefix,
+            prefix.attach_prefix,
+            prefix._look_for_prefixes,
+            prefix._prefixed,
+        )
+        sources += [f"_NAME = {prefix._NAME!r}\n", *[inspect.getsource(f) for f in functions]]
     return sources
 
 
@@ -194,7 +209,10 @@ def _put_on(modules: tuple[Module, ...], backbone: Backbone) -> str:
             "    get_peft_model(model, config)",
         ]
     else:
-        lines += [f"    for path in {list(roots)!r}:", "        model.get_submodule(path).requires_grad_(True)"]
+        lines += [
+            f"    for path in {list(roots)!r}:",
+            "        model.get_submodule(path).requires_grad_(True)",
+        ]
     lines.append("    modules = nn.ModuleDict()")
     for module in modules:
         for layer in module.layers if module.type != "lora" else ():
@@ -216,7 +234,9 @@ def _put_on(modules: tuple[Module, ...], backbone: Backbone) -> str:
                 f"    modules[{name!r}] = Bottleneck({layout.shape.hidden}, {module.size})",
                 f"    attach_{position}(modules[{name!r}], {places})",
             ]
-    lines.append('    model.add_module("autopeft_modules", modules.to(device=model.device, dtype=model.dtype))')
+    lines.append(
+        '    model.add_module("autopeft_modules", modules.to(device=model.device, dtype=model.dtype))'
+    )
     return "\n".join(lines) + "\n"
 
 

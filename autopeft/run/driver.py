@@ -3,6 +3,7 @@
 Everything goes through the database: a trial is committed before it leaves, a report before anything depends on it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import Suggester
 from autopeft.optimize.suggest import suggest_random
 from autopeft.store import Repository
+
+logger = logging.getLogger(__name__)
 
 # A suggestion that takes longer than this is not waited for while workers are idle: a feasible sample goes instead.
 _PATIENCE_SECONDS = 60.0
@@ -101,14 +104,20 @@ class Driver:
         if self._next is None:
             self._prepare(search)
         assert self._next is not None
-        known = {t.configuration.key for t in search}
-        if self._next.done():
-            configuration = self._next.result()
-            self._next = None
-            return configuration if configuration.key not in known else suggest_random(self.space, search, len(search))
-        if time.monotonic() - self._asked_at > _PATIENCE_SECONDS:
-            return suggest_random(self.space, search, int(self.study.settings["seed"]))
-        return None
+        if not self._next.done():
+            late = time.monotonic() - self._asked_at > _PATIENCE_SECONDS
+            return self._sample(search) if late else None
+        prepared, self._next = self._next, None
+        error = prepared.exception()
+        if error is not None:
+            logger.warning("the suggester failed (%s); a random configuration goes instead", error)
+            return self._sample(search)
+        configuration = prepared.result()
+        known = any(t.configuration.key == configuration.key for t in search)
+        return self._sample(search) if known else configuration
+
+    def _sample(self, search: list[Trial]) -> Configuration:
+        return suggest_random(self.space, search, int(self.study.settings["seed"]))
 
     def _prepare(self, search: list[Trial]) -> None:
         if self._next is None:

@@ -50,7 +50,9 @@ def start_ray(workers: int | None, gpus_per_trial: float | None, address: str | 
         InputError: There is no cluster at the address, or it has no GPU where one is asked for.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of Ray's on CPU machines
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # silences a warning of Ray's on CPU machines
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
@@ -129,7 +131,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
             return str(Searcher.FINISHED)
         return _drivers[self._name].config(trial)  # type: ignore[arg-type]  # a Trial by now
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Results go by `StudyCallback`, which also sees trials that were restarted."""
 
     def save(self, checkpoint_path: str) -> None:

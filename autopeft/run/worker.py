@@ -34,7 +34,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         self._failure = ""
         try:
             self._bench = Workbench.prepare(
-                plan["path"], plan["overrides"], TaskSettings.from_json(plan["task"]), Training(**plan["training"])
+                plan["path"],
+                plan["overrides"],
+                TaskSettings.from_json(plan["task"]),
+                Training(**plan["training"]),
             )
         except AutopeftError as error:
             self._failure = str(error)

@@ -55,7 +55,9 @@ class Workbench:
     >>> for report in bench.trial(configuration, seed=0, folder=Path("out")): ...   # doctest: +SKIP
     """
 
-    def __init__(self, backbone: Backbone, task: TaskSettings, data: dict[str, Encoded], training: Training) -> None:
+    def __init__(
+        self, backbone: Backbone, task: TaskSettings, data: dict[str, Encoded], training: Training
+    ) -> None:
         self.backbone = backbone
         self.task = task
         self.data = data
@@ -64,7 +66,9 @@ class Workbench:
         self.backbone.model.to(self.device)
 
     @classmethod
-    def prepare(cls, path: str, overrides: Mapping[str, Any], task: TaskSettings, training: Training) -> "Workbench":
+    def prepare(
+        cls, path: str, overrides: Mapping[str, Any], task: TaskSettings, training: Training
+    ) -> "Workbench":
         """Load backbone and data.
 
         Args:
@@ -87,7 +91,9 @@ class Workbench:
         )
         preprocessor = load_preprocessor(path, task.modality)
         splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
-        data = {name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None}
+        data = {
+            name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
+        }
         return cls(backbone, task, data, training)
 
     def trial(self, configuration: Configuration, seed: int, folder: Path | None) -> Iterator[Report]:
@@ -106,7 +112,9 @@ class Workbench:
         model, training, task = self.backbone.model, self.training, self.task
         torch.manual_seed(seed)
         reset_head(model, self.backbone.head)
-        attached = attach(model, self.backbone.layout, self.backbone.head, configuration, text=self.backbone.text)
+        attached = attach(
+            model, self.backbone.layout, self.backbone.head, configuration, text=self.backbone.text
+        )
         try:
             n = len(self.data["train"])
             steps = training.epochs * math.ceil(n / training.batch_size)
@@ -114,7 +122,8 @@ class Workbench:
                 attached.trainable(), lr=configuration.learning_rate, weight_decay=training.weight_decay
             )
             schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimizer, functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction)
+                optimizer,
+                functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction),
             )
             loss_of = functional.cross_entropy if task.problem == "classification" else self._scaled_error
             for epoch in range(training.epochs):
@@ -128,7 +137,12 @@ class Workbench:
                     if "test" in self.data:
                         values["test_score"] = self._score("test")
                     if folder is not None:
-                        record = {"task": task.to_json(), "seed": seed, "training": asdict(training), **values}
+                        record = {
+                            "task": task.to_json(),
+                            "seed": seed,
+                            "training": asdict(training),
+                            **values,
+                        }
                         record["backbone"] = model.config.name_or_path
                         save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
                     values["seconds"] = time.monotonic() - started

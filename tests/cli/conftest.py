@@ -1,20 +1,21 @@
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
+from report.filled import fill  # tests/report: pytest puts the folder of tests/conftest.py on the path
 
-# Studies filled by hand are told of in tests/report/filled.py, for both folders.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "report"))
 
-import filled
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("filled") / "studies.db"
+    fill(path)
+    return path
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> str:
-    """A database with the study `digits` in it."""
-    url = str(tmp_path / "studies.db")
-    filled.fill(url)
-    return url
+def db(_filled: Path, tmp_path: Path) -> str:
+    """A database of its own with the study `digits`; see `report.filled.fill`."""
+    return str(shutil.copy(_filled, tmp_path / "studies.db"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,23 +8,18 @@ from autopeft.nouns import Study
 from autopeft.report import pick, studies_table, summarise, trial_record
 from autopeft.store import Repository
 
-from .filled import PARAMETERS, complete, empty, fill, serial
+from .filled import PARAMETERS, complete, empty, serial
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return str(tmp_path / "studies.db")
-
-
-@pytest.fixture
-def study(url: str) -> Study:
-    return fill(url)
-
-
-@pytest.fixture
-def repository(url: str, study: Study) -> Iterator[Repository]:
+def repository(url: str) -> Iterator[Repository]:
     with Repository.open(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def study(repository: Repository) -> Study:
+    return repository.get_study("digits")
 
 
 def test_the_front_is_of_the_search_alone(repository: Repository, study: Study) -> None:

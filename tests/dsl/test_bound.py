@@ -1,0 +1,280 @@
+"""What holds for every space on every backbone inside every budget."""
+
+import itertools
+import math
+import random
+import statistics
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autopeft.dsl import Assignment, BoundSpace, Choice, read_space, trainable_parameters
+from autopeft.nouns import BackboneShape, Configuration, Module
+from autopeft.registry import space_text
+
+from .shapes import BERT, UNEVEN, VIT
+
+FINITE = """
+name: finite
+layers: {subset: all%s}
+modules:
+  %s
+training: {learning_rate: %s}
+"""
+SERIAL = "{type: bottleneck, position: serial, size: {choice: [%s]}}"
+LORA = "{type: lora, sites: {subset: [%s], min: %d}, rank: {choice: [%s]}}"
+MODULES = {
+    "serial": "{serial: " + SERIAL % "0, 1, 2" + "}",
+    "serial always": "{serial: " + SERIAL % "1, 2" + "}",
+    "lora": "{lora: " + LORA % ("q, up, v, down", 1, "1, 2") + "}",
+    "lora two sites": "{lora: " + LORA % ("q, up, v, down", 2, "1, 3") + "}",
+    "lora or nothing, and a prefix": "{lora: " + LORA % ("up, v", 1, "0, 1") + ", p: {type: prefix, size: {choice: [0, 2]}}}",
+    "lora and serial, both always": "{lora: " + LORA % ("up, q, v", 2, "1, 2") + ", s: " + SERIAL % "1, 4" + "}",
+}
+RATES = ["0.001", "{float: [1.2345e-4, 0.0299]}", "{float: [1.0e-4, 3.0e-2], log: true}"]
+
+
+def finite(modules: str, more: str = "", rate: str = "0.001", shape: BackboneShape = UNEVEN) -> BoundSpace:
+    """A small space; inside 100 000 parameters, which none of its configurations exceeds on `UNEVEN`."""
+    return read_space(FINITE % (more, MODULES[modules], rate), "f").bind(shape, 100_000)
+
+
+def inside(space: BoundSpace, limit: int) -> BoundSpace:
+    return BoundSpace(space.name, space.shape, limit, space.layers, space.specs, space.decisions)
+
+
+def everything(space: BoundSpace) -> Iterator[Assignment]:
+    """All assignments of a space with one learning rate, valid or not."""
+    values = [d.values if isinstance(d, Choice) else (d.low,) for d in space.decisions]
+    return itertools.product(*values)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> BoundSpace:
+    """Small and shipped spaces with budgets from the smallest configuration to all of them."""
+    if draw(st.booleans()):
+        more = draw(st.sampled_from(["", ", min: 2"]))
+        space = finite(draw(st.sampled_from(sorted(MODULES))), more, draw(st.sampled_from(RATES)))
+    else:
+        shape = draw(st.sampled_from([VIT, BERT]))
+        name = draw(st.sampled_from(["autopeft", "lora"]))
+        space = read_space(space_text(name), name).bind(shape, shape.parameters)
+    place = draw(st.floats(0, 1))
+    limit = math.ceil(space.smallest * (space.largest / space.smallest) ** place)
+    return inside(space, max(limit, space.smallest))
+
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@quick
+@given(spaces(), st.integers(0, 10**6))
+def test_samples_are_valid_and_their_cost_is_exact(space: BoundSpace, seed: int) -> None:
+    for assignment in space.sample(random.Random(seed), 5):
+        assert space.valid(assignment)
+        cost = space.cost(assignment)
+        assert space.smallest <= cost <= min(space.limit, space.largest)
+        assert cost == trainable_parameters(space.configuration(assignment), space.shape)
+
+
+@quick
+@given(spaces(), st.integers(0, 10**6))
+def test_a_configuration_is_read_back(space: BoundSpace, seed: int) -> None:
+    for assignment in space.sample(random.Random(seed), 5):
+        configuration = space.configuration(assignment)
+        back = space.assignment(configuration)
+        assert space.configuration(back) == configuration
+        assert space.assignment(Configuration.from_json(configuration.to_json())) == back
+        assert space.canonical(assignment) == back
+        assert space.canonical(back) == back
+        assert space.valid(back)
+
+
+@quick
+@given(spaces(), st.integers(0, 10**6))
+def test_neighbours_are_valid_others_one_step_away(space: BoundSpace, seed: int) -> None:
+    (assignment,) = space.sample(random.Random(seed), 1)
+    neighbours = space.neighbours(assignment)
+    assert assignment not in neighbours
+    assert len(set(neighbours)) == len(neighbours)
+    for neighbour in neighbours:
+        assert space.valid(neighbour)
+        changed = [i for i, (a, b) in enumerate(zip(assignment, neighbour, strict=True)) if a != b]
+        assert len(changed) in (1, 2)
+        if len(changed) == 2:  # a swap: one on, one off
+            assert {neighbour[i] for i in changed} == {True, False}
+        if len(space.decisions) - 1 not in changed:  # steps of the learning rate end at the interval's ends
+            assert assignment in space.neighbours(neighbour)
+
+
+@quick
+@given(spaces(), st.integers(0, 10**6))
+def test_encoding_is_inside_the_unit_cube(space: BoundSpace, seed: int) -> None:
+    for assignment in space.sample(random.Random(seed), 5):
+        for each in (assignment, space.canonical(assignment)):
+            vector = space.encode(each)
+            assert len(vector) == len(space.decisions) + 1
+            assert all(0.0 <= x <= 1.0 for x in vector)
+            assert vector[-1] == space.cost_coordinate(space.cost(each))
+
+
+@quick
+@given(spaces(), st.integers(0, 10**6))
+def test_shrinking_ends_inside(space: BoundSpace, seed: int) -> None:
+    rng = random.Random(seed)
+    anything = tuple(
+        rng.choice(d.values) if isinstance(d, Choice) else d.decode(rng.random()) for d in space.decisions
+    )
+    shrunk = space.shrink(rng, anything)
+    assert space.valid(shrunk)
+    assert shrunk == anything or not space.valid(anything)
+
+
+@pytest.mark.parametrize("more", ["", ", min: 2", ", min: 3"])
+@pytest.mark.parametrize("modules", sorted(MODULES))
+def test_the_smallest_and_the_largest_by_brute_force(modules: str, more: str) -> None:
+    space = finite(modules, more)
+    costs = [space.cost(a) for a in everything(space) if space.valid(a)]
+    assert (space.smallest, space.largest) == (min(costs), max(costs))
+
+
+@pytest.mark.parametrize("modules", sorted(MODULES))
+def test_validity_by_brute_force(modules: str) -> None:
+    space = inside(finite(modules), 150)
+    for assignment in everything(space):
+        configuration = space.configuration(assignment)
+        try:
+            space.assignment(configuration)
+            readable = True
+        except ValueError:
+            readable = False
+        if space.valid(assignment):
+            assert readable
+        elif readable:  # two assignments of one configuration: an unused module has too few sites
+            assert space.valid(space.assignment(configuration))
+
+
+@pytest.mark.parametrize("modules", sorted(MODULES))
+def test_every_configuration_can_be_sampled(modules: str) -> None:
+    space = finite(modules)
+    cheap = inside(space, space.smallest + (space.largest - space.smallest) // 3)
+    wanted = {space.configuration(a).key for a in everything(cheap) if cheap.valid(a)}
+    rng = random.Random(0)
+    found = {space.configuration(a).key for a in cheap.sample(rng, 60 * len(wanted))}
+    assert found <= wanted
+    assert len(found) >= 0.97 * len(wanted)
+
+
+@pytest.mark.parametrize("limit", [1_536, 1_537, 2_000])
+def test_a_sliver_of_a_space_is_sampled_at_once(limit: int) -> None:
+    """Of this space's 4 million assignments (times a learning rate) a handful is inside the budget."""
+    space = read_space(space_text("autopeft"), "a").bind(BERT, limit)
+    rng = random.Random(0)
+    uniform = [tuple(rng.choice(d.values) for d in space.decisions if isinstance(d, Choice)) for _ in range(3000)]
+    assert not any(space.valid((*a, 1e-3)) for a in uniform)
+    started = time.process_time()
+    samples = space.sample(rng, 100)
+    assert time.process_time() - started < 1.0
+    assert all(space.valid(a) for a in samples)
+    assert {space.configuration(a).modules[0].layers for a in samples} == {(layer,) for layer in range(12)}
+
+
+def test_a_billionth_of_a_space_is_sampled_at_once() -> None:
+    sizes = ", ".join(map(str, range(1, 1001)))
+    text = f"""
+name: vast
+layers: {{subset: all}}
+modules:
+  serial:   {{type: bottleneck, position: serial, size: {{choice: [0, {sizes}]}}}}
+  parallel: {{type: bottleneck, position: parallel, size: {{choice: [0, {sizes}]}}}}
+  prefix:   {{type: prefix, size: {{choice: [0, {sizes}]}}}}
+training: {{learning_rate: 0.001}}
+"""
+    space = read_space(text, "v").bind(BERT, 1_536)
+    volume = 2**12 * 1001**3
+    fitting = 12  # a prefix of one token in one layer
+    assert fitting / volume < 1e-9
+    started = time.process_time()
+    found = {space.configuration(a) for a in space.sample(random.Random(0), 200)}
+    assert time.process_time() - started < 5.0
+    assert found == {Configuration.of([Module("prefix", 1, (i,))], 1e-3) for i in range(12)}
+
+
+@pytest.mark.parametrize("name", ["autopeft", "lora"])
+@pytest.mark.parametrize("shape", [VIT, BERT], ids=["vit", "bert"])
+def test_samples_cover_log_cost_roughly_evenly(name: str, shape: BackboneShape) -> None:
+    space = read_space(space_text(name), name).bind(shape, shape.parameters // 50)
+    places = [space.cost_coordinate(space.cost(a)) for a in space.sample(random.Random(0), 600)]
+    for quarter, uniform in zip(statistics.quantiles(places, n=4), (0.25, 0.5, 0.75), strict=True):
+        assert abs(quarter - uniform) < 0.15
+
+
+def test_a_budget_beyond_the_space_does_not_skew_the_samples() -> None:
+    space = read_space(space_text("lora"), "lora").bind(VIT, 10**9)
+    low, high = math.log(space.smallest), math.log(space.largest)
+    places = [(math.log(space.cost(a)) - low) / (high - low) for a in space.sample(random.Random(0), 600)]
+    for quarter, uniform in zip(statistics.quantiles(places, n=4), (0.25, 0.5, 0.75), strict=True):
+        assert abs(quarter - uniform) < 0.15
+
+
+def test_the_sampler_forgets_its_start_where_there_is_room() -> None:
+    """From two opposite starts, the frequency of every switch and the mean size of every module agree."""
+    space = read_space(space_text("autopeft"), "a").bind(VIT, 10**9)
+    bound = 20_000
+    first, last = space._singles[0], space._singles[-1]
+    assert first != last
+    n, rng = 1500, random.Random(0)
+    ends = [[space._gibbs(rng, start, bound) for _ in range(n)] for start in (first, last)]
+    for i, decision in enumerate(space.decisions[:-1]):
+        assert isinstance(decision, Choice)
+        means = [statistics.mean(decision.encode(a[i]) for a in end) for end in ends]
+        # Four standard errors of a difference between two means of numbers in [0, 1].
+        assert abs(means[0] - means[1]) < 4 * 0.5 * math.sqrt(2 / n), decision.name
+
+
+def test_sampling_is_a_function_of_the_generator() -> None:
+    space = read_space(space_text("autopeft"), "a").bind(VIT, 5_000)
+    assert space.sample(random.Random(3), 20) == space.sample(random.Random(3), 20)
+
+
+def test_a_place_bounds_the_cost() -> None:
+    space = read_space(space_text("autopeft"), "a").bind(VIT, 10_000)
+    rng = random.Random(0)
+    for k in range(11):
+        bound = space.smallest * (space.limit / space.smallest) ** (k / 10)
+        assert all(space.cost(space.sample_at(rng, k / 10)) <= bound + 1e-6 for _ in range(20))
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        Configuration.of([], 1e-3),
+        Configuration.of([Module("prefix", 2, (0,))], 1e-3),
+        Configuration.of([Module("prefix", 1, (9,))], 1e-3),
+        Configuration.of([Module("prefix", 1, (0,))], 0.5),
+        Configuration.of([Module("prefix", 192, (0, 1, 2, 3))], 1e-3),
+        Configuration.of([Module("lora", 1, (0,), (("alpha", 2), ("sites", ("q",))))], 1e-3),
+        Configuration.of(
+            [Module("prefix", 1, (0,)), Module("bottleneck", 1, (1,), (("position", "serial"),))], 1e-3
+        ),
+    ],
+    ids=["empty", "size", "layer", "rate", "over budget", "type", "different layers"],
+)
+def test_what_is_no_point_of_the_space_is_refused(configuration: Configuration) -> None:
+    space = read_space(space_text("autopeft"), "a").bind(VIT, 10_000)
+    with pytest.raises(ValueError, match="not a point of the space 'autopeft'"):
+        space.assignment(configuration)
+
+
+def test_descriptions() -> None:
+    space = read_space(space_text("autopeft"), "a").bind(VIT, 10_000)
+    serial = Module("bottleneck", 6, (0, 2), (("position", "serial"),))
+    lora = Module("lora", 4, (1,), (("alpha", 8), ("sites", ("q", "v"))))
+    assert space.describe(Configuration.of([serial, Module("prefix", 3, (0, 2))], 3e-3)) == (
+        "serial 6 + prefix 3 in layers 0 2, lr 0.003"
+    )
+    assert space.describe(Configuration.of([lora], 1e-3)) == "lora 4 on q,v in layer 1, lr 0.001"
+    assert space.describe(Configuration.of([], 1e-3)) == "head only, lr 0.001"

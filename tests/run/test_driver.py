@@ -1,0 +1,182 @@
+"""The driver against a real database, with the reports that a worker would send."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopeft.dsl import BoundSpace, read_space
+from autopeft.nouns import BackboneShape, LayerShape, Trial, TrialKind, TrialStatus
+from autopeft.optimize.baselines import baselines
+from autopeft.optimize.suggest import suggest_random
+from autopeft.registry import space_text
+from autopeft.run.driver import Done, Driver
+from autopeft.store import Repository
+
+H = 32
+LINEARS = {**dict.fromkeys("qkvo", (H, H)), "up": (H, 4 * H), "down": (4 * H, H)}
+SHAPE = BackboneShape(100_000, H, 4, 4 * H, tuple(LayerShape(LINEARS, H) for _ in range(3)))
+
+
+def space() -> BoundSpace:
+    return read_space(space_text("autopeft"), "autopeft.yaml").bind(SHAPE, 2_000)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    with Repository.open(f"sqlite:///{tmp_path}/study.db") as repository:
+        yield repository
+
+
+def make_driver(repository: Repository, tmp_path: Path, **changes: Any) -> Driver:
+    study = repository.find_study("s") or repository.create_study("s", {"seed": 3}, 2_000, "autopeft")
+    fields: dict[str, Any] = {
+        "repository": repository,
+        "study": study,
+        "space": space(),
+        "suggester": suggest_random,
+        "wanted": 4,
+        "at_once": 2,
+        "artifacts": tmp_path / "artifacts",
+        "deadline": None,
+        "owner": "me",
+    }
+    return Driver(**{**fields, **changes})
+
+
+def ask(driver: Driver, seconds: float = 10.0) -> Trial | type[Done]:
+    """The next trial, polling as Ray Tune does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = driver.next_trial()
+        if found is not None:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("no trial came")
+
+
+def answer(rung: int, score: float, *, last: bool) -> dict[str, Any]:
+    values = {"score": score, "train_loss": 0.5, **({"seconds": 1.0, "test_score": score} if last else {})}
+    return {
+        "rung": rung,
+        "values": values,
+        "last": last,
+        "details": {"threads": 1} if last else {},
+        "reason": "",
+    }
+
+
+def test_runs_to_its_end(repository: Repository, tmp_path: Path) -> None:
+    ended: list[int] = []
+    driver = make_driver(repository, tmp_path, on_done=lambda trial: ended.append(trial.number))
+    for i in range(4):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        committed = repository.trial(driver.study.id, trial.number)
+        assert committed.status is TrialStatus.WAITING  # in the database before it leaves
+        driver.started(trial.id)
+        driver.reported(trial.id, answer(1, 0.5, last=False))
+        driver.reported(trial.id, answer(2, 0.6 + 0.01 * i, last=True))
+    assert ask(driver) is Done
+    assert driver.finished
+    driver.close()
+    trials = repository.trials(driver.study.id)
+    assert [t.status for t in trials] == [TrialStatus.COMPLETE] * 4
+    assert ended == [0, 1, 2, 3]
+    assert len({t.configuration.key for t in trials}) == 4
+    assert all(t.trainable <= 2_000 and t.scores.keys() == {1, 2} for t in trials)
+    assert trials[0].measurements["seconds"] == 1.0
+    assert Path(trials[0].artifact) == tmp_path / "artifacts" / "s" / "trial-0"
+
+
+def test_bounds_what_is_live(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path)
+    first, second = ask(driver), ask(driver)
+    assert isinstance(first, Trial)
+    assert isinstance(second, Trial)
+    time.sleep(0.1)
+    assert driver.next_trial() is None
+    driver.reported(first.id, answer(1, 0.5, last=True))
+    assert isinstance(ask(driver), Trial)
+    driver.close()
+
+
+def test_reports_are_idempotent_and_late_ones_ignored(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1)
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    for _ in range(2):
+        driver.reported(trial.id, answer(1, 0.5, last=False))
+    driver.reported(trial.id, answer(2, 0.7, last=True))
+    driver.reported(trial.id, answer(2, 0.1, last=True))
+    driver.failed(trial.id, "the worker was lost.")
+    assert repository.trial(driver.study.id, 0).score == 0.7
+    driver.close()
+
+
+def test_a_failure_is_recorded_and_the_search_goes_on(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=2)
+    first = ask(driver)
+    assert isinstance(first, Trial)
+    driver.reported(
+        first.id, {"reason": "out of memory", "rung": 0, "values": {}, "last": False, "details": {}}
+    )
+    second = ask(driver)
+    assert isinstance(second, Trial)
+    driver.failed(second.id, "the worker was lost.")
+    assert ask(driver) is Done
+    driver.close()
+    trials = repository.trials(driver.study.id)
+    assert [(t.status, t.reason) for t in trials] == [
+        (TrialStatus.FAILED, "out of memory"),
+        (TrialStatus.FAILED, "the worker was lost."),
+    ]
+
+
+def test_interrupted_trials_come_first_again(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path)
+    first, second = ask(driver), ask(driver)
+    assert isinstance(first, Trial)
+    assert isinstance(second, Trial)
+    driver.started(first.id)
+    driver.close()  # as after Ctrl-C: the first was running, the second was still waiting
+    again = make_driver(repository, tmp_path)
+    assert [ask(again), ask(again)] == [repository.trial(again.study.id, n) for n in (0, 1)]
+    again.close()
+    assert len(repository.trials(again.study.id)) == 2
+
+
+def test_baselines_come_first_and_set_the_reference(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1)
+    for kind, configuration in baselines(driver.space):
+        repository.add_trial(driver.study.id, kind, configuration, 0, 3)
+    kinds = []
+    for i in range(13):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        kinds.append(trial.kind)
+        driver.reported(trial.id, answer(1, 0.4 + 0.01 * i, last=True))
+    driver.close()
+    assert kinds == [TrialKind.HEAD_ONLY] * 6 + [TrialKind.LORA_QV] * 6 + [TrialKind.SEARCH]
+    study = repository.get_study("s")
+    assert study.reference_score == pytest.approx(0.45)  # the best of the heads
+    (front,) = repository.fronts(study.id)
+    assert front.members == (12,)
+    assert front.hypervolume > 0
+
+
+def test_the_deadline_ends_the_search(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, deadline=time.monotonic() - 1)
+    assert driver.next_trial() is Done
+    driver.close()
+
+
+def test_a_suggester_that_fails_does_not_end_the_search(repository: Repository, tmp_path: Path) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("no fit")
+
+    driver = make_driver(repository, tmp_path, suggester=broken, wanted=1)
+    assert isinstance(ask(driver), Trial)
+    driver.close()
