@@ -27,7 +27,7 @@ _PUBLIC = {
     "AutopeftError": "autopeft.errors",
     "InputError": "autopeft.errors",
 }
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

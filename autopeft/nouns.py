@@ -116,7 +116,12 @@ class Configuration:
         Three significant digits make the rates a finite set, so that "already evaluated" means something.
         """
         present = [
-            Module(m.type, m.size, tuple(sorted(set(m.layers))), tuple((k, _plain(v)) for k, v in sorted(m.options)))
+            Module(
+                m.type,
+                m.size,
+                tuple(sorted(set(m.layers))),
+                tuple((k, _plain(v)) for k, v in sorted(m.options)),
+            )
             for m in modules
             if m.size > 0 and m.layers and dict(m.options).get("sites") != ()
         ]

@@ -86,4 +86,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_text_is_what_a_person_would_write() -> None:
-    assert [str(Budget.parse(t)) for t in ("0.5%", "100%", "1e-3%", "300k")] == ["0.5%", "100%", "0.001%", "300000"]
+    assert [str(Budget.parse(t)) for t in ("0.5%", "100%", "1e-3%", "300k")] == [
+        "0.5%",
+        "100%",
+        "0.001%",
+        "300000",
+    ]

@@ -42,7 +42,9 @@ def test_unknown_name_lists_what_is_known_and_what_is_near() -> None:
     error = unknown_name("sampler", "botroch", ["botorch", "random"])
     assert isinstance(error, UnknownNameError)
     assert str(error) == "unknown sampler 'botroch': known are botorch, random. Did you mean 'botorch'?"
-    assert str(unknown_name("sampler", "zzz", iter(["botorch"]))) == "unknown sampler 'zzz': known are botorch."
+    assert (
+        str(unknown_name("sampler", "zzz", iter(["botorch"]))) == "unknown sampler 'zzz': known are botorch."
+    )
     assert str(unknown_name("sampler", "x", [])) == "unknown sampler 'x': known are none."
 
 

@@ -8,7 +8,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_a_lower_line_never_imports_a_higher_one() -> None:
     """The contracts of pyproject.toml, held by import-linter."""
-    code = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    code = (
+        "import sys; from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -67,7 +67,9 @@ def test_equal_configurations_have_one_key() -> None:
 
 def test_the_key_never_changes() -> None:
     """The key is in people's databases."""
-    configuration = Configuration.of([Module("lora", 8, (0, 1), (("alpha", 16.0), ("sites", ("q", "v"))))], 1e-3)
+    configuration = Configuration.of(
+        [Module("lora", 8, (0, 1), (("alpha", 16.0), ("sites", ("q", "v"))))], 1e-3
+    )
     assert configuration.key == "3f4e333899e6f5d4"
 
 

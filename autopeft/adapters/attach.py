@@ -77,7 +77,12 @@ def head_roots(head: Sequence[str], body: str) -> tuple[str, ...]:
 
 
 def attach(
-    model: PreTrainedModel, layout: Layout, head: Sequence[str], configuration: Configuration, *, text: bool = True
+    model: PreTrainedModel,
+    layout: Layout,
+    head: Sequence[str],
+    configuration: Configuration,
+    *,
+    text: bool = True,
 ) -> Attached:
     """Put a configuration's modules on a frozen model, identity before training, and unfreeze its head.
 

@@ -1,8 +1,8 @@
 """One folder that holds a trained adapter, head included.
 
-    adapter_config.json, adapter_model.safetensors       peft's own files, where the configuration has a LoRA:
-                                                         `PeftModel.from_pretrained` reads them
-    autopeft_config.json, autopeft_model.safetensors     ours: the configuration, our modules, the head
+adapter_config.json, adapter_model.safetensors       peft's own files, where the configuration has a LoRA:
+                                                     `PeftModel.from_pretrained` reads them
+autopeft_config.json, autopeft_model.safetensors     ours: the configuration, our modules, the head
 """
 
 import json
@@ -77,14 +77,19 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
     _check_head(model, tensors)
     layout = find_layout(model, sum(p.numel() for p in model.base_model.parameters()))
     model.requires_grad_(False)
+    attached = None
     try:
         attached = attach(model, layout, content["head"], configuration, text=content["text"])
         attached.own.load_state_dict(_part(tensors, "modules."))
         if attached.peft is not None:
             set_peft_model_state_dict(attached.peft, load_file(folder / "adapter_model.safetensors"))
     except (RuntimeError, KeyError, IndexError) as error:
+        if attached is not None:
+            attached.detach()
+        lines = str(error).strip().splitlines()  # torch's first line is a heading
         raise BackboneError(
-            f"the adapter in '{folder}' was trained on another backbone ({content.get('backbone')}): {error}"
+            f"the adapter in '{folder}' was trained on another backbone ({content.get('backbone')}): "
+            f"{lines[min(1, len(lines) - 1)].strip().rstrip('.')}."
         ) from None
     for path in content["head"]:
         _trained_copy(model.get_submodule(path)).load_state_dict(_part(tensors, f"head.{path}."))

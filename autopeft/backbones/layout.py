@@ -28,8 +28,14 @@ _SITES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"|attention\.dense|self_attn\.dense|attn\.o|attn\.proj|attn\.Wo",
         ),
         ("gate", r"gate_proj|wi_0"),
-        ("up", r"up_proj|fc1|c_fc|lin1|intermediate\.dense|dense_h_to_4h|wi|wi_1|fc_in|linear1|mlp\.Wi|gate_up_proj|ffn"),
-        ("down", r"down_proj|fc2|mlp\.c_proj|lin2|output\.dense|dense_4h_to_h|wo|fc_out|linear2|mlp\.Wo|ffn_output"),
+        (
+            "up",
+            r"up_proj|fc1|c_fc|lin1|intermediate\.dense|dense_h_to_4h|wi|wi_1|fc_in|linear1|mlp\.Wi|gate_up_proj|ffn",
+        ),
+        (
+            "down",
+            r"down_proj|fc2|mlp\.c_proj|lin2|output\.dense|dense_4h_to_h|wo|fc_out|linear2|mlp\.Wo|ffn_output",
+        ),
     )
 )
 
@@ -81,14 +87,16 @@ def find_layout(model: PreTrainedModel, backbone_parameters: int) -> Layout:
     widths = {_hidden(shape) for shape in shapes}
     if len(widths) > 1:
         listed = ", ".join(map(str, sorted(widths)))
-        raise BackboneError(f"the layers of a {name} have different widths ({listed}); one width is supported.")
+        raise BackboneError(
+            f"the layers of a {name} have different widths ({listed}); one width is supported."
+        )
     heads = getattr(config, "num_attention_heads", 0)
     # The inputs of `down`, because `up` may be one map with the gate.
     intermediate = shapes[0].linears["down"][0] if "down" in shapes[0].linears else 0
-    shape = BackboneShape(
+    whole = BackboneShape(
         backbone_parameters, widths.pop(), heads if isinstance(heads, int) else 0, intermediate, tuple(shapes)
     )
-    return Layout(tuple(layouts), shape)
+    return Layout(tuple(layouts), whole)
 
 
 def _blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -136,7 +144,7 @@ def linear_size(module: nn.Module) -> tuple[int, int]:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     weight = module.weight
-    return int(weight.shape[0]), int(weight.shape[1])  # type: ignore[union-attr, index]
+    return int(weight.shape[0]), int(weight.shape[1])  # type: ignore[index]
 
 
 def _key_width(model: PreTrainedModel, linears: dict[str, tuple[int, int]]) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
 
@@ -43,7 +44,11 @@ class Backbone:
         """Most tokens that the model has positions for; None where it sets no bound."""
         for name, module in self.model.named_modules():
             # RoBERTa and its kin count positions from the padding index on: 514 rows serve 512 tokens.
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            if (
+                name.endswith("position_embeddings")
+                and isinstance(module, nn.Embedding)
+                and module.padding_idx is not None
+            ):
                 return module.num_embeddings - module.padding_idx - 1
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return limit if isinstance(limit, int) and limit > 0 else None
@@ -118,7 +123,7 @@ def load_backbone(
                 use_safetensors=True,
                 **overrides,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BackboneError(_unreadable(path, error)) from None
     model.requires_grad_(False)
     model.eval()
@@ -127,7 +132,9 @@ def load_backbone(
         raise BackboneError(f"'{path}' has no backbone apart from its head ({type(model).__name__}).")
     new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     inside = {f"{model.base_model_prefix}.{name}" for name, _ in body.named_parameters()}
-    head = sorted({name.rpartition(".")[0] for name, _ in model.named_parameters() if name in new or name not in inside})
+    head = sorted(
+        {name.rpartition(".")[0] for name, _ in model.named_parameters() if name in new or name not in inside}
+    )
     head_modules = {id(p) for path_ in head for p in model.get_submodule(path_).parameters(recurse=False)}
     kept = sum(p.numel() for p in body.parameters() if id(p) not in head_modules)
     total = sum(p.numel() for p in body.parameters())
@@ -139,7 +146,9 @@ def load_backbone(
         raise BackboneError(f"no task head was found in a {type(model).__name__}.")
     if modality == "text" and model.config.pad_token_id is None:
         eos = model.config.eos_token_id
-        model.config.pad_token_id = eos[0] if isinstance(eos, list) else eos  # decoders pool at the last real token
+        model.config.pad_token_id = (
+            eos[0] if isinstance(eos, list) else eos
+        )  # decoders pool at the last real token
     return Backbone(model, find_layout(model, kept), tuple(head), modality == "text")
 
 
@@ -157,8 +166,8 @@ def reset_head(model: nn.Module, head: tuple[str, ...], std: float = 0.02) -> No
             nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        elif callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
         else:
             for parameter in module.parameters(recurse=False):
                 nn.init.normal_(parameter, std=std)

@@ -29,6 +29,8 @@ _REAL_STEPS = (-0.3, -0.1, -0.03, 0.03, 0.1, 0.3)
 _SWEEPS = 6
 # Of the states after the last sweeps the dearest is taken, because most that fits in a bound is well below it.
 _CANDIDATES = 3
+# Places are stretched by this, so that about one in twenty stands for the largest cost itself.
+_BEYOND = 1.05
 # Configurations keep three digits of the learning rate, so one may lie this much outside of its interval.
 _ROUNDING = 5.1e-3
 
@@ -211,7 +213,8 @@ class BoundSpace:
         sizes, sites = [], []
         for spec in self.specs:
             found = next(
-                (m for m in left if m.type == spec.type and dict(m.options).get("position") == spec.position), None
+                (m for m in left if m.type == spec.type and dict(m.options).get("position") == spec.position),
+                None,
             )
             if found is not None:
                 left.remove(found)
@@ -305,10 +308,14 @@ class BoundSpace:
                 for sites in (self._minimal(spec.sites) if spec.sites is not None else [()])
             ]
             if spec.sites is not None and not spec.sites.fixed:
-                every = [*combinations(spec.sites.of, spec.sites.minimum)]  # at most 70: there are eight sites
+                every = [
+                    *combinations(spec.sites.of, spec.sites.minimum)
+                ]  # at most 70: there are eight sites
             else:
                 every = [spec.sites.of if spec.sites is not None else ()]
-            found.extend(self._single(i, size, self._cheapest_layers(i, size, sites), sites) for sites in every)
+            found.extend(
+                self._single(i, size, self._cheapest_layers(i, size, sites), sites) for sites in every
+            )
             singles.update((assignment, self.cost(assignment)) for assignment in found)
         return tuple(sorted(singles, key=lambda a: singles[a]))
 
@@ -320,7 +327,10 @@ class BoundSpace:
         if self.layers.fixed:
             return self.layers.of
         parts = self._parts(self._single(index, size, self.layers.of, sites))
-        tables = [self._layer_costs(i, s, chosen) for i, (s, chosen) in enumerate(zip(parts.sizes, parts.sites, strict=True))]
+        tables = [
+            self._layer_costs(i, s, chosen)
+            for i, (s, chosen) in enumerate(zip(parts.sizes, parts.sites, strict=True))
+        ]
         ascending = sorted(self.layers.of, key=lambda layer: sum(table[layer] for table in tables))
         return tuple(ascending[: self.layers.minimum])
 
@@ -369,11 +379,12 @@ class BoundSpace:
         Args:
             rng: The source of chance.
             place: In [0, 1], on the log scale: 0 the smallest configuration, 1 the limit, or the largest
-                configuration where that is less.
+                configuration where that is less (which is reached at 0.95).
         """
-        low, high = math.log(self.smallest), math.log(min(self.limit, self.largest))
-        bound = math.floor(math.exp(low + place * (high - low)) + 1e-9)
-        bound = max(self.smallest, min(self.limit, bound))
+        top = min(self.limit, self.largest)
+        # A little beyond the end, so that what is at the very top is found too.
+        exponent = place * _BEYOND * math.log(top / self.smallest)
+        bound = min(top, math.floor(self.smallest * math.exp(exponent) + 1e-9))
         starts = bisect.bisect_right(self._single_costs, bound)
         return self._gibbs(rng, self._singles[rng.randrange(starts)], bound)
 
@@ -399,23 +410,23 @@ class BoundSpace:
                         if len(chosen) > self.layers.minimum and rng.random() < 0.5:
                             current[i] = False
                             chosen.remove(layer)
-                            totals = [total - table[layer] for total, table in zip(totals, tables, strict=True)]
+                            totals = [
+                                total - table[layer] for total, table in zip(totals, tables, strict=True)
+                            ]
                     elif sum(totals) + step <= bound and rng.random() < 0.5:
                         current[i] = True
                         chosen.append(layer)
                         totals = [total + table[layer] for total, table in zip(totals, tables, strict=True)]
                 else:  # a size or a site of one module: only that module's cost changes
                     room = bound - sum(totals) + totals[spec]
-                    kept, found = current[i], []
-                    for value in decision.values:
-                        current[i] = value
-                        costs = self._own_costs(current, spec)
-                        if costs is not None and any(current[at] for at in self._places):
-                            total = sum([costs[layer] for layer in chosen])
-                            if total <= room:
-                                found.append((value, costs, total))
-                    unchanged = (kept, tables[spec], totals[spec])
-                    current[i], tables[spec], totals[spec] = rng.choice(found) if found else unchanged
+                    if i == self._places[spec]:
+                        current[i] = self._draw_size(rng, current, spec, chosen, room)
+                    elif rng.random() < 0.5:
+                        current[i] = not current[i]
+                        if not self._fits(current, spec, chosen, room):
+                            current[i] = not current[i]
+                    tables[spec] = self._own_costs(current, spec)
+                    totals[spec] = sum([tables[spec][layer] for layer in chosen])
             if sweep >= _SWEEPS - _CANDIDATES and sum(totals) > most:
                 dearest, most = tuple(current), sum(totals)
         return dearest
@@ -429,13 +440,35 @@ class BoundSpace:
             owners[at : at + width] = [i] * width
         return tuple(owners)
 
-    def _own_costs(self, values: Sequence[Any], spec: int) -> tuple[int, ...] | None:
-        # What one module costs in each layer; None where too few of its sites are on.
+    def _own_costs(self, values: Sequence[Any], spec: int) -> tuple[int, ...]:
+        # What one module costs in each layer.
         at, subset = self._places[spec], self.specs[spec].sites
+        return self._layer_costs(
+            spec, values[at], subset.chosen(values, at + 1) if subset is not None else None
+        )
+
+    def _fits(self, values: Sequence[Any], spec: int, layers: Sequence[int], room: int) -> bool:
+        # Whether one module has enough sites and is inside the room.
+        at, subset = self._places[spec], self.specs[spec].sites
+        if subset is not None and len(subset.chosen(values, at + 1)) < subset.minimum:
+            return False
+        costs = self._own_costs(values, spec)
+        return sum([costs[layer] for layer in layers]) <= room
+
+    def _draw_size(
+        self, rng: random.Random, values: Sequence[Any], spec: int, layers: Sequence[int], room: int
+    ) -> int:
+        # Any size inside the room, and not 0 where no other module is there. Costs grow with the size.
+        at, subset, sizes = self._places[spec], self.specs[spec].sites, self.specs[spec].sizes
         sites = subset.chosen(values, at + 1) if subset is not None else None
-        if sites is not None and subset is not None and len(sites) < subset.minimum:
-            return None
-        return self._layer_costs(spec, values[at], sites)
+
+        def cost(size: int) -> int:
+            costs = self._layer_costs(spec, size, sites)
+            return sum([costs[layer] for layer in layers])
+
+        others = any(values[place] for place in self._places if place != at)
+        first = 1 if sizes[0] == 0 and not others else 0
+        return sizes[rng.randrange(first, bisect.bisect_right(sizes, room, lo=first, key=cost))]
 
     def shrink(self, rng: random.Random, assignment: Assignment) -> Assignment:
         """The assignment itself where it is valid, else one near it that is: random steps down, then a sample."""
@@ -444,7 +477,9 @@ class BoundSpace:
             if self.valid(current):
                 return current
             cost = self.cost(current)
-            smaller = [n for n in self._one_exchange(current) if self.cost(n) < cost and any(self._parts(n).sizes)]
+            smaller = [
+                n for n in self._one_exchange(current) if self.cost(n) < cost and any(self._parts(n).sizes)
+            ]
             if not smaller:
                 break
             current = rng.choice(smaller)
@@ -461,7 +496,11 @@ class BoundSpace:
                 values = [v for v in decision.values if v != assignment[i]]
             else:
                 place = decision.encode(assignment[i])
-                values = [decision.decode(place + step) for step in _REAL_STEPS] if decision.low < decision.high else []
+                values = (
+                    [decision.decode(place + step) for step in _REAL_STEPS]
+                    if decision.low < decision.high
+                    else []
+                )
             for value in values:
                 yield (*assignment[:i], value, *assignment[i + 1 :])
 

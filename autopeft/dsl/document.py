@@ -54,7 +54,9 @@ class Node:
         for key, node in self.value.items():
             if key not in allowed:
                 raise node.error(
-                    f"unknown field '{key}': allowed are {', '.join(allowed)}", nearest(key, allowed), key=True
+                    f"unknown field '{key}': allowed are {', '.join(allowed)}",
+                    nearest(key, allowed),
+                    key=True,
                 )
         for key in required:
             if key not in self.value:
@@ -109,9 +111,12 @@ def parse(text: str, file: str) -> Node:
 def _check_events(text: str, file: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        where = f"{file}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+        mark = event.start_mark
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise SpaceError(f"{where}: anchors and aliases are not part of the language; write the value again.")
+            raise SpaceError(
+                f"{where}: anchors and aliases are not part of the language; write the value again."
+            )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH:

@@ -32,11 +32,19 @@ def read_space(text: str, file: str) -> Space:
     name = fields["name"]
     if not isinstance(name.value, str) or not _NAME.match(name.value):
         raise name.error(f"found {name.shown()}, expected a name of lower-case letters, digits, '-' and '_'")
-    layers = _subset(fields["layers"], None) if "layers" in fields else SubsetDomain(None, True, 1, root.where)
+    layers = (
+        _subset(fields["layers"], None) if "layers" in fields else SubsetDomain(None, True, 1, root.where)
+    )
     modules = _modules(fields["modules"])
     training = fields["training"].mapping(("learning_rate",), ("learning_rate",))
-    budgets = tuple(_constraint(n) for n in fields["constraints"].items("[trainable <= 0.5%]")) if "constraints" in fields else ()
-    return Space(name.value, text, layers, modules, _real("learning_rate", training["learning_rate"]), budgets)
+    budgets = (
+        tuple(_constraint(n) for n in fields["constraints"].items("[trainable <= 0.5%]"))
+        if "constraints" in fields
+        else ()
+    )
+    return Space(
+        name.value, text, layers, modules, _real("learning_rate", training["learning_rate"]), budgets
+    )
 
 
 def _modules(node: Node) -> tuple[ModuleSpec, ...]:
@@ -53,7 +61,9 @@ def _modules(node: Node) -> tuple[ModuleSpec, ...]:
     for spec in specs:
         other = kinds.setdefault((spec.type, spec.position), spec.name)
         if other != spec.name:
-            raise node.value[spec.name].error(f"'{spec.name}' is of the same kind as '{other}': one of each is allowed")
+            raise node.value[spec.name].error(
+                f"'{spec.name}' is of the same kind as '{other}': one of each is allowed"
+            )
     return tuple(specs)
 
 
@@ -118,9 +128,15 @@ def _subset(node: Node, known: tuple[str, ...] | None) -> SubsetDomain:
         of = _subset_members(fields["subset"], known)
         minimum = fields["min"].value if "min" in fields else 1
         most = len(of) if of else None
-        if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 1 or (most and minimum > most):
+        if (
+            isinstance(minimum, bool)
+            or not isinstance(minimum, int)
+            or minimum < 1
+            or (most and minimum > most)
+        ):
             raise fields["min"].error(
-                f"found {fields['min'].shown()}, expected a whole number from 1" + (f" to {most}" if most else "")
+                f"found {fields['min'].shown()}, expected a whole number from 1"
+                + (f" to {most}" if most else "")
             )
         return SubsetDomain(of, False, minimum, node.where)
     return SubsetDomain(_subset_members(node, known), True, 1, node.where)
@@ -141,7 +157,7 @@ def _subset_members(node: Node, known: tuple[str, ...] | None) -> tuple[str | in
             )
         if value in members:
             raise child.error(f"{child.shown()} is there twice")
-        members.append(value)  # type: ignore[arg-type]  # an int or a known string by now
+        members.append(value)
     return tuple(members)
 
 

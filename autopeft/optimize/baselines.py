@@ -29,10 +29,7 @@ def _lora(shape: BackboneShape, limit: int) -> Module | None:
     if sites is None:
         return None
     layers = tuple(range(len(shape.layers)))
-    fitting = [
-        Module("lora", rank, layers, (("alpha", 2.0 * rank), ("sites", sites)))
-        for rank in _RANKS
-    ]
+    fitting = [Module("lora", rank, layers, (("alpha", 2.0 * rank), ("sites", sites))) for rank in _RANKS]
     return next(
         (m for m in fitting if trainable_parameters(Configuration.of([m], 1e-3), shape) <= limit), fitting[-1]
     )

@@ -73,9 +73,10 @@ def fit_score(observed: Observed) -> SingleTaskGP:
     """A Gaussian process of the score over the encoded space: BoTorch's default kernel, priors and noise."""
     x = torch.tensor(observed.complete, dtype=torch.float64)
     y = torch.tensor(observed.scores, dtype=torch.float64).unsqueeze(-1)
-    model = SingleTaskGP(x, y)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fit that stops early is still a model; BoTorch retries by itself
+        # Scores that are all equal, and a fit that stops early, still make a model; BoTorch retries by itself.
+        warnings.simplefilter("ignore")
+        model = SingleTaskGP(x, y)
         fit_gpytorch_mll(
             ExactMarginalLogLikelihood(model.likelihood, model),
             optimizer_kwargs={"options": {"maxiter": _FIT_ITERATIONS}},
@@ -132,7 +133,8 @@ def log_ehvi(model: Model, observed: Observed, *, seed: int, samples: int = _SAM
             lengths = (edges[1:] - torch.maximum(edges[:-1], cost)).clamp_min(0)  # (n, m + 1)
             z = (mu.unsqueeze(-1) - heights.unsqueeze(1)) / sd.view(1, -1, 1)  # (S, n, m + 1)
             terms = lengths.log() + sd.log().view(-1, 1) + _log_ei_helper(z)
-            return terms.logsumexp(dim=-1).logsumexp(dim=0) - math.log(samples)
+            total: Tensor = terms.logsumexp(dim=-1).logsumexp(dim=0)
+            return total - math.log(samples)
 
     return acquisition
 

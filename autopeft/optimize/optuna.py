@@ -30,7 +30,8 @@ def suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], see
         "gp": optuna.samplers.GPSampler,
     }
     study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=samplers[sampler](seed=rng.getrandbits(31))  # type: ignore[call-arg]
+        directions=["maximize", "minimize"],
+        sampler=samplers[sampler](seed=rng.getrandbits(31)),
     )
     distributions = _distributions(space)
     for trial in trials:
@@ -39,7 +40,9 @@ def suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], see
     for _ in range(_ASKS):
         asked = study.ask(distributions)
         assignment = tuple(
-            d.values[asked.params[d.name]] if isinstance(d, Choice) and len(d.values) > 2 else asked.params[d.name]
+            d.values[asked.params[d.name]]
+            if isinstance(d, Choice) and len(d.values) > 2
+            else asked.params[d.name]
             for d in space.decisions
         )
         configuration = space.configuration(space.shrink(rng, assignment))
@@ -69,11 +72,14 @@ def _add(
         d.name: d.values.index(value) if isinstance(d, Choice) and len(d.values) > 2 else value
         for d, value in zip(space.decisions, assignment, strict=True)
     }
-    states = {TrialStatus.COMPLETE: optuna.trial.TrialState.COMPLETE, TrialStatus.FAILED: optuna.trial.TrialState.FAIL}
+    states = {
+        TrialStatus.COMPLETE: optuna.trial.TrialState.COMPLETE,
+        TrialStatus.FAILED: optuna.trial.TrialState.FAIL,
+    }
     state = states.get(trial.status, optuna.trial.TrialState.RUNNING)
     values = [trial.score, float(trial.trainable)] if trial.score is not None else None
     if trial.score is not None and not math.isfinite(trial.score):
         state, values = optuna.trial.TrialState.FAIL, None
     study.add_trial(
-        optuna.trial.create_trial(state=state, params=params, distributions=distributions, values=values)  # type: ignore[arg-type]
+        optuna.trial.create_trial(state=state, params=params, distributions=distributions, values=values)
     )

@@ -18,8 +18,9 @@ the failed ones are not tried again. The space's budget is respected by construc
 
 _MISSES = 1_000  # known samples in a row after which a space counts as used up
 _ASKS = 20  # samples at one cost, before another will do
-_PLASTIC = 1.324717957244746  # x³ = x + 1
-_R2 = (1 / _PLASTIC, 1 / _PLASTIC**2)
+# Steps of the start through cost and learning rate. Multiples of the golden ratio and of the root of three keep
+# apart on either axis; together no two of the first fifteen points are closer than 0.15.
+_START_STEPS = ((5**0.5 - 1) / 2, 3**0.5 - 1)
 
 SAMPLERS = ("botorch", "random", "optuna:tpe", "optuna:nsgaii", "optuna:gp")
 
@@ -87,15 +88,16 @@ def known_assignments(space: BoundSpace, trials: Sequence[Trial]) -> set[Assignm
 def spread(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
     """The next point of a start that is spread over cost and learning rate, the two that matter most.
 
-    With k trials there, both come from point k of the additive recurrence with the plastic number, from an origin
-    that the seed draws: the first n points are evenly spread whatever n is, and no state is needed. All other
-    decisions are a random sample at that cost. A point that is already known gives way to a random one.
+    With k trials there, both come from point k of a Kronecker sequence whose origin the seed draws: the first n
+    points are evenly spread whatever n is, and no state is needed. All other decisions are a random sample at that
+    cost. A point that is already known gives way to a random one.
 
     References:
-        Roberts (2018), "The unreasonable effectiveness of quasirandom sequences": the sequence R2.
+        Kuipers and Niederreiter (1974), "Uniform distribution of sequences", chapter 2, section 3: multiples of
+        numbers with bounded partial quotients have low discrepancy.
     """
     origin = random.Random(f"{seed}/start")
-    place, rate_place = ((origin.random() + len(trials) * step) % 1.0 for step in _R2)
+    place, rate_place = ((origin.random() + len(trials) * step) % 1.0 for step in _START_STEPS)
     rng = generator(seed, trials)
     known = known_assignments(space, trials)
     rate = space.decisions[-1]

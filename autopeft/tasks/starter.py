@@ -5,7 +5,7 @@ Self-contained on purpose: an exported training script carries this file verbati
 The 1,797 source images (8×8, grey) are divided once and for all by source image: 40 of every class for
 validation, 40 of every class for test, the other 997 for training. The images of a split are made from its own
 sources only. The starter backbone has seen upright, white-on-black digits from the training sources; what it has
-not seen is the haze: a dim warm ink on a lighter warm ground, about a fifth of the contrast.
+not seen is the haze: a pale warm ink on a darker warm ground, about a fifth of the contrast.
 """
 
 import numpy as np
@@ -64,15 +64,17 @@ def place(
     row = np.clip(cosine * y - sine * x + (side - 1) / 2, 0, side - 1.001)
     c, r, n = column.astype(int), row.astype(int), np.arange(len(images))[:, None, None]
     right_part, lower_part = column - c, row - r
-    upper = padded[n, r, c] * (1 - right_part) + padded[n, r, c + 1] * right_part
-    lower = padded[n, r + 1, c] * (1 - right_part) + padded[n, r + 1, c + 1] * right_part
-    return upper * (1 - lower_part) + lower * lower_part
+    upper: np.ndarray = padded[n, r, c] * (1 - right_part) + padded[n, r, c + 1] * right_part
+    lower: np.ndarray = padded[n, r + 1, c] * (1 - right_part) + padded[n, r + 1, c + 1] * right_part
+    canvas: np.ndarray = upper * (1 - lower_part) + lower * lower_part
+    return canvas
 
 
 def paint(ink: np.ndarray, colour: tuple[float, ...], ground: tuple[float, ...]) -> np.ndarray:
     """Colour images: ink ``(n, H, W)`` in [0, 1] to uint8 ``(n, H, W, 3)``."""
     mixed = ink[..., None] * np.array(colour) + (1 - ink[..., None]) * np.array(ground)
-    return (np.clip(mixed, 0, 1) * 255).round().astype(np.uint8)
+    pixels: np.ndarray = (np.clip(mixed, 0, 1) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def starter_splits() -> dict[str, tuple[np.ndarray, np.ndarray]]:

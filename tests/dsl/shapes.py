@@ -8,7 +8,7 @@ VIT = BackboneShape(
     heads=4,
     intermediate=128,
     layers=tuple(
-        LayerShape({**{site: (64, 64) for site in "qkvo"}, "up": (64, 128), "down": (128, 64)}, 64)
+        LayerShape({**dict.fromkeys("qkvo", (64, 64)), "up": (64, 128), "down": (128, 64)}, 64)
         for _ in range(4)
     ),
 )
@@ -18,7 +18,7 @@ BERT = BackboneShape(
     heads=12,
     intermediate=3072,
     layers=tuple(
-        LayerShape({**{site: (768, 768) for site in "qkvo"}, "up": (768, 3072), "down": (3072, 768)}, 768)
+        LayerShape({**dict.fromkeys("qkvo", (768, 768)), "up": (768, 3072), "down": (3072, 768)}, 768)
         for _ in range(12)
     ),
 )

@@ -36,7 +36,9 @@ def test_decisions_of_the_autopeft_space() -> None:
     assert sizes.values == (0, 1, 3, 6, 12, 24, 48, 64, 96, 192)  # `hidden` is 64 here, and in its place
 
 
-@pytest.mark.parametrize(("word", "size"), [("hidden", 64), ("heads", 4), ("intermediate", 128), ("layers", 4)])
+@pytest.mark.parametrize(
+    ("word", "size"), [("hidden", 64), ("heads", 4), ("intermediate", 128), ("layers", 4)]
+)
 def test_names_are_bound_to_the_backbone(word: str, size: int) -> None:
     bound = a_space(f"{{type: prefix, size: {{choice: [1, {word}]}}}}").bind(VIT, 10**9)
     assert bound.specs[0].sizes == (1, size)
@@ -45,7 +47,9 @@ def test_names_are_bound_to_the_backbone(word: str, size: int) -> None:
 
 
 def test_equal_sizes_are_one() -> None:
-    assert a_space("{type: prefix, size: {choice: [4, heads, layers]}}").bind(VIT, 10**9).specs[0].sizes == (4,)
+    assert a_space("{type: prefix, size: {choice: [4, heads, layers]}}").bind(VIT, 10**9).specs[0].sizes == (
+        4,
+    )
 
 
 def test_constraints_of_the_space_join_the_budget() -> None:
@@ -84,7 +88,7 @@ NOTHING_SHARED = BackboneShape(100, 8, 2, 16, (LayerShape({"q": (8, 8)}, 8), Lay
             "{type: lora, sites: [q, qkv], rank: 1}",
             "",
             VIT,
-            "s.yaml:2:36: unknown site 'qkv': this backbone has q, k, v, o, up, down. Did you mean 'v'?",
+            "s.yaml:2:36: unknown site 'qkv': this backbone has q, k, v, o, up, down.",
         ),
         (
             "{type: lora, sites: all, rank: 1}",

@@ -1,0 +1,201 @@
+"""Loading: new heads are told from the backbone, and what is no backbone is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from autopeft.backbones import load_backbone, model_path, read_config, reset_head
+from autopeft.errors import BackboneError
+
+from .architectures import find, save
+
+torch.set_num_threads(1)
+
+
+def test_a_real_minilm(minilm_folder: Path) -> None:
+    backbone = load_backbone(
+        str(minilm_folder),
+        modality="text",
+        num_labels=2,
+        regression=False,
+        config_overrides={"num_hidden_layers": 2},
+    )
+    shape = backbone.layout.shape
+    assert shape.sites == ("q", "k", "v", "o", "up", "down")
+    assert (shape.hidden, shape.heads, shape.intermediate, len(shape.layers)) == (384, 12, 1536, 2)
+    assert backbone.head == ("classifier",)
+    assert backbone.text
+    assert backbone.max_positions == 512
+    embeddings = (30522 + 512 + 2) * 384 + 2 * 384
+    layer = 4 * (384 * 384 + 384) + 2 * 384 * 1536 + 1536 + 384 + 4 * 384
+    assert shape.parameters == embeddings + 2 * layer + 384 * 384 + 384  # and the pooler
+
+
+@pytest.mark.parametrize("num_labels", [1, 2, 5, 7])
+@pytest.mark.parametrize("name", ["BERT", "RoBERTa", "ViT", "GPT-2"])
+def test_the_head_is_new_and_does_not_count(name: str, num_labels: int, tmp_path: Path) -> None:
+    """Whether the checkpoint has no head, one of another width, or one of the same width."""
+    architecture = find(name)
+    counts = set()
+    for body_only in (True, False):
+        path = save(architecture, tmp_path / str(body_only), body_only=body_only)
+        backbone = load_backbone(
+            path, modality=architecture.modality, num_labels=num_labels, regression=num_labels == 1
+        )
+        assert backbone.head == architecture.head
+        assert backbone.model.config.num_labels == num_labels
+        counts.add(backbone.layout.shape.parameters)
+    assert len(counts) == 1
+
+
+def test_a_decoder_without_a_padding_token_pads_with_the_end_of_text(tmp_path: Path) -> None:
+    architecture = find("GPT-2")
+    path = save(architecture, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["pad_token_id"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    backbone = load_backbone(path, modality="text", num_labels=2, regression=False)
+    assert backbone.model.config.pad_token_id == backbone.model.config.eos_token_id == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "positions"),
+    [
+        ("BERT", 32),
+        ("RoBERTa", 31),
+        ("GPT-2", 32),
+        ("OPT", 32),
+        ("Llama", 32),
+        ("ViT", None),
+        ("BLOOM", None),
+    ],
+)
+def test_most_positions(name: str, positions: int | None, tmp_path: Path) -> None:
+    """As many tokens as the model says it takes can be read, and no more where positions are learnt."""
+    architecture = find(name)
+    path = save(architecture, tmp_path)
+    backbone = load_backbone(path, modality=architecture.modality, num_labels=2, regression=False)
+    assert backbone.max_positions == positions
+    if positions is None:
+        return
+    with torch.no_grad():
+        backbone.model(input_ids=torch.full((1, positions), 5))
+        if name in ("BERT", "RoBERTa", "GPT-2", "OPT"):
+            with pytest.raises((IndexError, RuntimeError)):
+                backbone.model(input_ids=torch.full((1, positions + 1), 5))
+
+
+def test_a_head_is_reset_from_the_global_generator(tmp_path: Path) -> None:
+    architecture = find("RoBERTa")
+    path = save(architecture, tmp_path)
+    backbone = load_backbone(path, modality="text", num_labels=2, regression=False)
+
+    def head(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        reset_head(backbone.model, backbone.head)
+        found = [backbone.model.get_submodule(p) for p in backbone.head]
+        return torch.cat([p.detach().flatten().clone() for m in found for p in m.parameters()])
+
+    first = head(1)
+    assert torch.equal(head(1), first)
+    assert not torch.equal(head(2), first)
+    assert 0.01 < float(first[first != 0].std()) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("./nowhere", "there is no model folder './nowhere'."),
+        ("/no/where", "there is no model folder '/no/where'."),
+        ("a/b/c", "there is no model folder 'a/b/c'."),
+        ("~/surely/not", "there is no model folder '~/surely/not'."),
+    ],
+)
+def test_a_path_that_is_not_there(model: str, message: str) -> None:
+    with pytest.raises(BackboneError) as raised:
+        model_path(model)
+    assert str(raised.value) == message
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(BackboneError, match=r"is a file; give the folder that holds config\.json"):
+        model_path(str(tmp_path / "model.bin"))
+
+
+def test_folders_are_made_absolute_and_hub_ids_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert model_path("mine") == str(tmp_path / "mine")
+    assert model_path("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+
+
+def is_one_sentence(error: BackboneError) -> bool:
+    return "\n" not in str(error) and "Traceback" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, "{}", "not json", '{"model_type": "no-such-model"}', "[]", '{"model_type": "bert"}'],
+    ids=["no file", "empty", "no JSON", "unknown type", "a list", "no weights"],
+)
+def test_a_folder_that_holds_no_model(config: str | None, tmp_path: Path) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(BackboneError) as raised:
+        load_backbone(str(tmp_path), modality="text", num_labels=2, regression=False)
+    assert is_one_sentence(raised.value)
+    assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_damaged_weights(damage: str, tmp_path: Path) -> None:
+    path = save(find("BERT"), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
+    with pytest.raises(BackboneError) as raised:
+        load_backbone(path, modality="text", num_labels=2, regression=False)
+    assert is_one_sentence(raised.value)
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    path = save(find("BERT"), tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(BackboneError) as raised:
+        load_backbone(path, modality="text", num_labels=2, regression=False)
+    assert is_one_sentence(raised.value)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    path = save(find("BERT"), tmp_path / "bert")
+    other = save(find("DistilBERT"), tmp_path / "distilbert")
+    (Path(other) / "model.safetensors").rename(Path(path) / "model.safetensors")
+    with pytest.raises(BackboneError, match=r"lacks \d+ % of the weights of a BertModel"):
+        load_backbone(path, modality="text", num_labels=2, regression=False)
+
+
+@pytest.mark.parametrize(("name", "modality"), [("ViT", "text"), ("BERT", "image")])
+def test_a_model_of_the_other_modality(name: str, modality: str, tmp_path: Path) -> None:
+    path = save(find(name), tmp_path)
+    with pytest.raises(BackboneError) as raised:
+        load_backbone(path, modality=modality, num_labels=2, regression=False)  # type: ignore[arg-type]
+    assert is_one_sentence(raised.value)
+
+
+def test_an_override_that_the_configuration_does_not_have(tmp_path: Path) -> None:
+    path = save(find("BERT"), tmp_path)
+    with pytest.raises(BackboneError, match="has no field 'num_layer'"):
+        load_backbone(
+            path, modality="text", num_labels=2, regression=False, config_overrides={"num_layer": 1}
+        )
+
+
+def test_a_hub_id_without_a_network() -> None:
+    with pytest.raises(BackboneError) as raised:
+        read_config("surely/nobody-has-this-model")
+    assert is_one_sentence(raised.value)

@@ -1,0 +1,88 @@
+"""Running the installed command as a person would."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+COMMAND = [str(Path(sys.executable).parent / "autopeft")]
+if not Path(COMMAND[0]).exists():
+    COMMAND = [sys.executable, "-m", "autopeft"]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A database of the test's own, nothing from the network."""
+    changes = {"AUTOPEFT_DB": f"sqlite:///{folder}/autopeft.db", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    return {**os.environ, **changes}
+
+
+def autopeft(folder: Path, *arguments: str, seconds: float = 560) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def answer(folder: Path, *arguments: str) -> Any:
+    """The JSON that a command answers with."""
+    done = autopeft(folder, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def stop_after(folder: Path, trials: int, signum: int, *arguments: str) -> tuple[int, str]:
+    """Send a signal to a search once so many trials have ended; its exit code and all it said on stderr."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(folder),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith(f"[{trials}/"):
+            process.send_signal(signum)
+            break
+    _, rest = process.communicate(timeout=120)
+    return process.returncode, "".join(said) + rest
+
+
+def ray_processes(parent: int) -> list[int]:
+    """Processes of Ray whose session began under this process group."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == parent:  # the session
+            found.append(int(status.parent.name))
+    return found
+
+
+def wait_for(condition: Any, seconds: float) -> bool:
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+KILL, INTERRUPT = signal.SIGKILL, signal.SIGINT

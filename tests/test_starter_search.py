@@ -1,0 +1,157 @@
+"""The main job on the bundled starter, through the installed command, small."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from end_to_end import INTERRUPT, KILL, answer, autopeft, stop_after
+from safetensors.torch import load_file
+from transformers import AutoModelForImageClassification
+
+import autopeft as api
+from autopeft.backbones import model_path
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("search", "--budget", "0.5%", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose database holds the finished study `small`."""
+    folder = tmp_path_factory.mktemp("starter")
+    done = autopeft(folder, *SMALL, "--trials", "4", "--study", "small")
+    assert done.returncode == 0, done.stderr
+    assert "0.5%" in done.stdout
+    assert "knee" in done.stdout
+    assert "baseline" in done.stdout
+    return folder
+
+
+def test_front_is_inside_the_budget(folder: Path) -> None:
+    summary = answer(folder, "front", "small")
+    assert summary["limit"] == 3384
+    assert summary["front"]
+    costs = [row["trainable"] for row in summary["front"]]
+    scores = [row["score"] for row in summary["front"]]
+    assert costs == sorted(costs)
+    assert scores == sorted(scores)
+    assert all(0 < cost <= 3384 for cost in costs)
+    assert sum(row["knee"] for row in summary["front"]) == 1
+    assert {row["kind"] for row in summary["baselines"]} == {"head-only", "lora-qv"}
+    assert all(row["best_of"] == 6 for row in summary["baselines"])
+
+
+def test_every_trial_is_recorded(folder: Path) -> None:
+    for number in range(16):
+        trial = answer(folder, "show", "small", str(number))
+        assert trial["status"] == "complete", trial["reason"]
+        assert trial["scores"].keys() == {"1"}
+        assert {"test_score", "train_loss", "seconds", "peak_memory_bytes"} <= trial["measurements"].keys()
+        assert trial["details"]["threads"] >= 1
+
+
+def test_the_same_command_again_is_done_at_once(folder: Path) -> None:
+    before = answer(folder, "front", "small")
+    again = autopeft(folder, *SMALL, "--trials", "4", "--study", "small")
+    assert again.returncode == 0
+    assert "starting Ray" not in again.stderr
+    assert answer(folder, "front", "small") == before
+
+
+def test_other_settings_are_refused(folder: Path) -> None:
+    done = autopeft(folder, *SMALL, "--study", "small", "--seed", "1")
+    assert done.returncode == 2
+    assert "other settings" in done.stderr
+    assert "seed was 0, now 1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exported_adapter_gives_the_stored_score(folder: Path) -> None:
+    done = autopeft(folder, "export", "small", "--pick", "best", "--to", "peft", "best")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((folder / "best" / "autopeft_config.json").read_text())
+    assert _score(api.load_adapter(_fresh(), folder / "best")) == pytest.approx(config["score"], abs=1e-9)
+    assert load_file(folder / "best" / "autopeft_model.safetensors")
+    again = autopeft(folder, "export", "small", "--pick", "best", "--to", "peft", "best")
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
+
+
+def test_lora_is_read_by_peft_itself(folder: Path) -> None:
+    from peft import PeftModel
+
+    (lora,) = [row for row in answer(folder, "front", "small")["baselines"] if row["kind"] == "lora-qv"]
+    done = autopeft(folder, "export", "small", "--pick", str(lora["number"]), "--to", "peft", "lora")
+    assert done.returncode == 0, done.stderr
+    model = PeftModel.from_pretrained(_fresh(), str(folder / "lora"))
+    assert _score(model.eval()) == pytest.approx(lora["score"], abs=1e-9)
+
+
+@pytest.mark.parametrize("pick", ["best", "lora"])
+def test_the_script_reproduces_the_stored_score(folder: Path, pick: str) -> None:
+    if pick == "lora":
+        rows = answer(folder, "front", "small")["baselines"]
+        pick = str(next(row["number"] for row in rows if row["kind"] == "lora-qv"))
+    target = folder / f"script-{pick}"
+    done = autopeft(folder, "export", "small", "--pick", pick, "--to", "script", str(target))
+    assert done.returncode == 0, done.stderr
+    run = subprocess.run(
+        [sys.executable, "train.py"], cwd=target, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    result = json.loads((target / "result.json").read_text())
+    # Same machine, same versions, same number of threads: the same number, not one within the tolerance.
+    assert result["validation"] == result["stored_validation"]
+    assert result["test"] == result["stored_test"]
+    assert "autopeft." not in (target / "train.py").read_text()
+
+
+def test_killed_search_goes_on(tmp_path: Path) -> None:
+    call = (*SMALL, "--trials", "4", "--study", "killed")
+    code, said = stop_after(tmp_path, 5, KILL, *call)
+    assert code == -KILL, said
+    recorded = [answer(tmp_path, "show", "killed", str(n)) for n in range(5)]
+    before = {t["number"]: t for t in recorded if t["status"] == "complete"}
+    assert len(before) >= 4  # all that was said to be done is in the database
+    done = autopeft(tmp_path, *call)
+    assert done.returncode == 0, done.stderr
+    trials = [answer(tmp_path, "show", "killed", str(n)) for n in range(16)]
+    assert all(t["status"] == "complete" for t in trials)
+    assert all(trials[n] == t for n, t in before.items())  # a finished trial never changes
+    configurations = [json.dumps([t["kind"], t["configuration"]], sort_keys=True) for t in trials]
+    assert len(set(configurations)) == 16  # none twice
+    assert autopeft(tmp_path, "show", "killed", "16").returncode == 2  # and none too many
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    code, said = stop_after(tmp_path, 2, INTERRUPT, *SMALL, "--trials", "2", "--study", "stopped")
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert "autopeft search" in said
+    (study,) = answer(tmp_path, "studies")
+    assert study["name"] == "stopped"
+
+
+def _fresh() -> torch.nn.Module:
+    return AutoModelForImageClassification.from_pretrained(
+        model_path("starter"), num_labels=10, ignore_mismatched_sizes=True
+    )
+
+
+def _score(model: torch.nn.Module) -> float:
+    from autopeft.tasks.batches import encode, evaluation_order
+    from autopeft.tasks.load import resolve_task
+    from autopeft.tasks.metrics import compute
+    from autopeft.tasks.preprocessor import load_preprocessor
+    from autopeft.train.loop import predict
+
+    torch.set_num_threads(1)
+    task = resolve_task("starter")
+    data = encode(task.validation, task.settings, load_preprocessor(model_path("starter"), "image"))
+    order = evaluation_order(data)
+    logits = predict(model, (data.batch(part) for part in order.split(256)))
+    return compute("accuracy", logits.numpy(), data.labels[order].numpy())

@@ -1,0 +1,35 @@
+"""A real text backbone and real text, from the command line, at smoke size."""
+
+from pathlib import Path
+
+import pytest
+from end_to_end import answer, autopeft
+
+pytestmark = pytest.mark.slow
+
+
+def _rows(source: Path, target: Path, rows: int) -> None:
+    lines = source.read_text(encoding="utf-8").splitlines()[: rows + 1]
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(("data", "space"), [("sst2", "autopeft"), ("rte", "lora"), ("stsb", "autopeft")])
+def test_minilm_runs_to_its_front(
+    tmp_path: Path, shared_data: Path, minilm_folder: Path, data: str, space: str
+) -> None:
+    _rows(shared_data / data / "train.tsv", tmp_path / "train.tsv", 160)
+    _rows(shared_data / data / "dev.tsv", tmp_path / "dev.tsv", 80)
+    done = autopeft(
+        tmp_path,
+        *("search", "--model", str(minilm_folder), "--data", str(tmp_path / "train.tsv"), "--budget", "0.5%"),
+        *("--space", space, "--model-config", "num_hidden_layers=2", "--epochs", "1", "--trials", "3"),
+        *("--max-length", "48", "--study", data),
+    )
+    assert done.returncode == 0, done.stderr
+    summary = answer(tmp_path, "front", data)
+    assert summary["front"]
+    assert all(row["trainable"] <= summary["limit"] for row in summary["front"])
+    assert summary["metric"] == ("pearson" if data == "stsb" else "accuracy")
+    exported = autopeft(tmp_path, "export", data, "--pick", "knee", "--to", "peft", "knee")
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "knee" / "adapter_config.json").exists() == (space == "lora")
