@@ -85,7 +85,7 @@ def search(
     *,
     space: str = "autopeft",
     sampler: str = "botorch",
-    trials: int = 40,
+    trials: int = 32,
     seconds: float | None = None,
     workers: int | None = None,
     gpus_per_trial: float | None = None,

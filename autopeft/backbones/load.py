@@ -144,11 +144,6 @@ def load_backbone(
         )
     if not head:
         raise BackboneError(f"no task head was found in a {type(model).__name__}.")
-    if modality == "text" and model.config.pad_token_id is None:
-        eos = model.config.eos_token_id
-        model.config.pad_token_id = (
-            eos[0] if isinstance(eos, list) else eos
-        )  # decoders pool at the last real token
     return Backbone(model, find_layout(model, kept), tuple(head), modality == "text")
 
 

@@ -164,11 +164,11 @@ def search(
         typer.Option(
             metavar="N",
             min=1,
-            help="Configurations to try, in all: a study that has 40 and is asked for 60 goes on with 20. "
+            help="Configurations to try, in all: a study that has 32 and is asked for 50 goes on with 18. "
             "The baselines come on top.",
             rich_help_panel=_SEARCH,
         ),
-    ] = 40,
+    ] = 32,
     time: Annotated[
         str | None,
         typer.Option(

@@ -68,7 +68,7 @@ def _script(study: Study, trial: Trial, task: TaskSettings, backbone: Backbone) 
         "MODEL_CONFIG": dict(study.settings["backbone"]["overrides"]),
         "NUM_LABELS": task.num_labels,
         "HEAD": list(backbone.head),
-        "MAX_LENGTH": task.max_length,
+        "MAX_LENGTH": min(task.max_length, backbone.max_positions or task.max_length),
         "SEED": trial.seed,
         "LEARNING_RATE": trial.configuration.learning_rate,
         "EPOCHS": training.epochs,
@@ -317,8 +317,8 @@ def main():
     model = AUTO_MODEL.from_pretrained(
         model_path(), num_labels=NUM_LABELS, ignore_mismatched_sizes=True, dtype=torch.float32, **MODEL_CONFIG
     )
-    if model.config.pad_token_id is None and model.config.eos_token_id is not None:
-        model.config.pad_token_id = model.config.eos_token_id
+    if hasattr(preprocessor, "pad_token_id"):
+        model.config.get_text_config().pad_token_id = preprocessor.pad_token_id
     model.requires_grad_(False)
     model.to(device)
 
@@ -346,7 +346,7 @@ def main():
     for epoch in range(EPOCHS):
         order = epoch_order(n, SEED, epoch)
         loss = train_epoch(model, optimizer, schedule, batches("train", order, BATCH_SIZE), loss_of, MAX_GRAD_NORM)
-        print(f"epoch {epoch + 1}: loss {loss:.4f}, validation {score('validation'):.4f}", flush=True)
+        print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
     result = {"validation": score("validation"), "stored_validation": STORED_SCORE}
     if "test" in data:
         result |= {"test": score("test"), "stored_test": STORED_TEST_SCORE}

@@ -1,12 +1,13 @@
 """What a suggester is, and the suggesters by name."""
 
+import functools
 import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autopeft.dsl import Assignment, BoundSpace, Real
-from autopeft.errors import unknown_name
+from autopeft.errors import AutopeftError, unknown_name
 from autopeft.nouns import Configuration, Trial, TrialStatus
 
 Suggester = Callable[[BoundSpace, Sequence[Trial], int], Configuration]
@@ -25,6 +26,10 @@ _START_STEPS = ((5**0.5 - 1) / 2, 3**0.5 - 1)
 SAMPLERS = ("botorch", "random", "optuna:tpe", "optuna:nsgaii", "optuna:gp")
 
 
+class UsedUpError(AutopeftError):
+    """Every configuration of the space is a trial already: the search is at its end."""
+
+
 def find_suggester(name: str) -> Suggester:
     """The suggester with this name.
 
@@ -33,18 +38,25 @@ def find_suggester(name: str) -> Suggester:
     """
     if name not in SAMPLERS:
         raise unknown_name("sampler", name, SAMPLERS)
-    # Imported on demand: BoTorch and Optuna take seconds, and only one of them is needed.
-    if name == "botorch":
-        from autopeft.optimize.ehvi import suggest_botorch
-
-        return suggest_botorch
     if name == "random":
         return suggest_random
-    import functools
+    if name == "botorch":
+        return _suggest_botorch
+    return functools.partial(_suggest_optuna, name.partition(":")[2])
 
+
+# Imported at the first suggestion, in the driver's background thread: each library takes seconds, and a worker need
+# not wait for it.
+def _suggest_botorch(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
+    from autopeft.optimize.ehvi import suggest_botorch
+
+    return suggest_botorch(space, trials, seed)
+
+
+def _suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
     from autopeft.optimize.optuna import suggest_optuna
 
-    return functools.partial(suggest_optuna, name.partition(":")[2])
+    return suggest_optuna(sampler, space, trials, seed)
 
 
 def suggest_random(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
@@ -62,7 +74,7 @@ def fresh(space: BoundSpace, trials: Sequence[Trial], rng: random.Random, n: int
     """Up to n canonical samples that are no trial's configuration and differ from each other; at least one.
 
     Raises:
-        RuntimeError: A thousand samples in a row were all known: the space is used up.
+        UsedUpError: So many samples in a row were all known that the space is used up.
     """
     known = known_assignments(space, trials)
     found: list[Assignment] = []
@@ -76,7 +88,7 @@ def fresh(space: BoundSpace, trials: Sequence[Trial], rng: random.Random, n: int
             found.append(assignment)
             misses = 0
     if not found:
-        raise RuntimeError("every configuration of the space has been tried")
+        raise UsedUpError("every configuration of the space has been tried.")
     return found
 
 

@@ -16,7 +16,7 @@ from autopeft import pareto
 from autopeft.dsl import BoundSpace
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import Suggester
-from autopeft.optimize.suggest import suggest_random
+from autopeft.optimize.suggest import UsedUpError, suggest_random
 from autopeft.store import Repository
 
 logger = logging.getLogger(__name__)
@@ -76,19 +76,24 @@ class Driver:
 
         Trials that were left behind come first, then what the suggester prepared in the background.
         """
-        trials = self.repository.trials(self.study.id)
         late = self.deadline is not None and time.monotonic() > self.deadline
+        if not late and len(self._live) >= self.at_once:
+            return None  # asked ten times a second: the answer must cost nothing
+        trials = self.repository.trials(self.study.id)
         left = [t for t in trials if t.status is TrialStatus.WAITING and t.id not in self._live]
         search = [t for t in trials if t.kind is TrialKind.SEARCH]
         if (not left and len(search) >= self.wanted) or late:
             self.finished = True
             return Done
-        if len(self._live) >= self.at_once:
-            return None
         if left:
             trial = left[0]
         else:
-            configuration = self._prepared(search)
+            try:
+                configuration = self._prepared(search)
+            except UsedUpError:
+                logger.warning("every configuration of the space has been tried: the search ends here")
+                self.finished = True
+                return Done
             if configuration is None:
                 return None
             cost = self.space.cost(self.space.assignment(configuration))
@@ -109,6 +114,8 @@ class Driver:
             return self._sample(search) if late else None
         prepared, self._next = self._next, None
         error = prepared.exception()
+        if isinstance(error, UsedUpError):
+            raise error
         if error is not None:
             logger.warning("the suggester failed (%s); a random configuration goes instead", error)
             return self._sample(search)

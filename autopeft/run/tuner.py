@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.tune import Callback, FailureConfig, ResultGrid, RunConfig, TuneConfig, Tuner
 from ray.tune.search import Searcher
@@ -89,6 +90,8 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     name = f"{driver.study.name}-{driver.owner}"
     scratch = tempfile.mkdtemp(prefix="autopeft-ray-")  # Tune's snapshots: a cache, not kept
     _drivers[name] = driver
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the surrogate's small matrices beside busy workers: more threads are slower
     try:
         trainable = tune.with_resources(
             tune.with_parameters(Worker, plan={**plan, "threads": cluster.threads}),
@@ -96,7 +99,12 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
         )
         tuner = Tuner(
             trainable,
-            tune_config=TuneConfig(search_alg=StudySearcher(name), num_samples=-1, reuse_actors=True),
+            tune_config=TuneConfig(
+                search_alg=StudySearcher(name),
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=driver.at_once,  # without it Tune lets one trial be pending at a time
+            ),
             run_config=RunConfig(
                 name="search",
                 storage_path=scratch,
@@ -108,6 +116,7 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
         _results: ResultGrid = tuner.fit()
     finally:
         del _drivers[name]
+        torch.set_num_threads(threads)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

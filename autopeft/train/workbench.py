@@ -28,6 +28,8 @@ from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 
 _EVALUATION_BATCH = 256
+# Between epochs a fixed sample of the validation split says enough; the last epoch is scored on all of it.
+_RUNG_EXAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Report:
 
     Attributes:
         rung: The epoch, from 1.
-        values: `score` and `train_loss`; after the last epoch also `test_score` (where there is a test split),
+        values: `score` (of a sample of the validation split until the last epoch) and `train_loss`; after the last epoch also `test_score` (where there is a test split),
             `seconds` and `peak_memory_bytes`.
         last: Whether the trial is complete.
         details: With the last report: how it was trained, for the record.
@@ -46,6 +48,13 @@ class Report:
     values: Mapping[str, float]
     last: bool
     details: Mapping[str, Any]
+
+
+def _agree(tokenizer: Any, backbone: Backbone) -> None:
+    """Make tokenizer and model agree on the longest text and on what is padding (decoders pool before it)."""
+    if backbone.max_positions is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, backbone.max_positions)
+    backbone.model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 class Workbench:
@@ -90,6 +99,8 @@ class Workbench:
             config_overrides=overrides,
         )
         preprocessor = load_preprocessor(path, task.modality)
+        if task.modality == "text":
+            _agree(preprocessor, backbone)
         splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
         data = {
             name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
@@ -132,7 +143,8 @@ class Workbench:
                 if not math.isfinite(loss):
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
-                values = {"score": self._score("validation"), "train_loss": loss}
+                score = self._score("validation", None if last else _RUNG_EXAMPLES)
+                values = {"score": score, "train_loss": loss}
                 if last:
                     if "test" in self.data:
                         values["test_score"] = self._score("test")
@@ -158,9 +170,12 @@ class Workbench:
             batch = self.data[split].batch(order[start : start + size])
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _score(self, split: str) -> float:
+    def _score(self, split: str, most: int | None = None) -> float:
         data = self.data[split]
         order = evaluation_order(data)
+        if most is not None and most < len(order):
+            sample = epoch_order(len(order), seed=0, epoch=0)[:most]  # the same for every trial
+            order = order[sample.sort().values]
         logits = predict(self.backbone.model, self._batches(split, order, _EVALUATION_BATCH))
         return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
 

@@ -118,7 +118,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], float]]:
     seen: list[tuple[list[float], float]] = []
 
     def spy(model: object, observed: Observed, *, seed: int) -> object:
-        acquisition = log_ehvi(model, observed, seed=seed)  # type: ignore[arg-type]
+        acquisition = log_ehvi(model, observed, seed=seed)
 
         def watched(x: Tensor) -> Tensor:
             values = acquisition(x)

@@ -73,7 +73,7 @@ def test_a_small_space_is_used_up_and_then_says_so(sampler: str) -> None:
         configuration = suggest(bound, trials, 0)
         trials.append(problem.trial(bound, number, configuration, scores=0.1 * number))
     assert len({t.configuration for t in trials}) == 6
-    with pytest.raises(RuntimeError, match="every configuration of the space has been tried"):
+    with pytest.raises(UsedUpError, match="every configuration of the space has been tried"):
         suggest(bound, trials, 0)
 
 

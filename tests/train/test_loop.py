@@ -1,0 +1,51 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from autopeft.train.loop import rate_factor, train_epoch
+
+
+@given(st.integers(1, 2_000), st.floats(0, 0.9))
+def test_the_rate_rises_and_falls_inside_0_and_1(steps: int, warmup: float) -> None:
+    factors = [rate_factor(step, steps, warmup) for step in range(steps)]
+    assert all(0 < f <= 1 for f in factors)
+    peak = factors.index(max(factors))
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert rate_factor(steps, steps, warmup) == pytest.approx(0, abs=1e-12) or steps == 1
+
+
+class _Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> object:
+        return type("Output", (), {"logits": self.linear(x)})
+
+
+def test_an_epoch_is_what_plain_torch_does() -> None:
+    torch.manual_seed(0)
+    model, plain = _Model(), _Model()
+    plain.load_state_dict(model.state_dict())
+    batches = [{"x": torch.randn(4, 3), "labels": torch.randint(0, 2, (4,))} for _ in range(5)]
+    optimizers = [torch.optim.AdamW(m.parameters(), lr=0.1) for m in (model, plain)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizers[0], lambda step: 1.0)
+    loss = train_epoch(model, optimizers[0], schedule, batches, nn.functional.cross_entropy, 1.0)
+    losses = []
+    for batch in batches:
+        value = nn.functional.cross_entropy(plain.linear(batch["x"]), batch["labels"])
+        optimizers[1].zero_grad()
+        value.backward()
+        norm = math.sqrt(sum(float(p.grad.square().sum()) for p in plain.parameters() if p.grad is not None))
+        for p in plain.parameters():
+            assert p.grad is not None
+            p.grad *= min(1.0, 1.0 / norm)
+        optimizers[1].step()
+        losses.append(float(value.detach()))
+    assert loss == pytest.approx(sum(losses) / 5, rel=1e-5)
+    assert torch.allclose(model.linear.weight, plain.linear.weight, atol=1e-5)
