@@ -8,7 +8,8 @@
     │   ├── BackboneError     a model that cannot be loaded or used
     │   ├── BudgetError       a budget that cannot be read, or that nothing fits in
     │   └── StudyError        a study that is missing, busy, or has other settings
-    └── TrialError            one trial could not be trained; recorded, never ends a study
+    ├── TrialError            one trial could not be trained; recorded, never ends a study
+    └── UsedUpError           every configuration of a space has been tried; ends a search
 
 Every class survives pickling, because errors travel between processes.
 """
@@ -64,6 +65,10 @@ class StudyError(InputError):
 
 class TrialError(AutopeftError):
     """A trial cannot be trained: its message is the reason that the database keeps."""
+
+
+class UsedUpError(AutopeftError):
+    """Every configuration of the space is a trial already: the search is at its end."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,4 +2,6 @@
 
 from autopeft.registry import Objective
 
-OBJECTIVE = Objective(name="peak_memory_bytes", direction="minimize", unit="bytes", computed=False, title="Peak memory")
+OBJECTIVE = Objective(
+    name="peak_memory_bytes", direction="minimize", unit="bytes", computed=False, title="Peak memory"
+)

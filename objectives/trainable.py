@@ -2,4 +2,6 @@
 
 from autopeft.registry import Objective
 
-OBJECTIVE = Objective(name="trainable", direction="minimize", unit="parameters", computed=True, title="Trainable")
+OBJECTIVE = Objective(
+    name="trainable", direction="minimize", unit="parameters", computed=True, title="Trainable"
+)

@@ -40,8 +40,8 @@ def answer(folder: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def stop_after(folder: Path, trials: int, signum: int, *arguments: str) -> tuple[int, str]:
-    """Send a signal to a search once so many trials have ended; its exit code and all it said on stderr."""
+def stop_after(folder: Path, trials: int, signum: int, *arguments: str) -> tuple[int, str, int]:
+    """Send a signal to a search once so many trials have ended; its exit code, what it said on stderr, its session."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env=environment(folder),
@@ -59,18 +59,18 @@ def stop_after(folder: Path, trials: int, signum: int, *arguments: str) -> tuple
             process.send_signal(signum)
             break
     _, rest = process.communicate(timeout=120)
-    return process.returncode, "".join(said) + rest
+    return process.returncode, "".join(said) + rest, process.pid
 
 
-def ray_processes(parent: int) -> list[int]:
-    """Processes of Ray whose session began under this process group."""
+def processes(session: int) -> list[int]:
+    """What is alive of a session."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == parent:  # the session
+        if int(fields[3]) == session and fields[0] != "Z":
             found.append(int(status.parent.name))
     return found
 

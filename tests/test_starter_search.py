@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from end_to_end import INTERRUPT, KILL, answer, autopeft, stop_after
+from end_to_end import INTERRUPT, KILL, answer, autopeft, processes, stop_after, wait_for
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
@@ -112,8 +112,9 @@ def test_the_script_reproduces_the_stored_score(folder: Path, pick: str) -> None
 
 def test_killed_search_goes_on(tmp_path: Path) -> None:
     call = (*SMALL, "--trials", "4", "--study", "killed")
-    code, said = stop_after(tmp_path, 5, KILL, *call)
+    code, said, session = stop_after(tmp_path, 5, KILL, *call)
     assert code == -KILL, said
+    assert wait_for(lambda: not processes(session), 60)  # Ray ends with its driver: nothing is left behind
     recorded = [answer(tmp_path, "show", "killed", str(n)) for n in range(5)]
     before = {t["number"]: t for t in recorded if t["status"] == "complete"}
     assert len(before) >= 4  # all that was said to be done is in the database
@@ -128,7 +129,7 @@ def test_killed_search_goes_on(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
-    code, said = stop_after(tmp_path, 2, INTERRUPT, *SMALL, "--trials", "2", "--study", "stopped")
+    code, said, _ = stop_after(tmp_path, 2, INTERRUPT, *SMALL, "--trials", "2", "--study", "stopped")
     assert code == 130, said
     assert "Traceback" not in said
     assert "autopeft search" in said

@@ -30,7 +30,7 @@ def _dataset(task: Task, split: Split) -> Dataset:
         columns["image"] = [_image(source) for source in split.inputs]  # type: ignore[arg-type]
         features = Features({"image": Image(), "label": label})
     elif task.settings.text_pair is not None:
-        columns["text"], columns["text_pair"] = (list(part) for part in zip(*split.inputs, strict=True))  # type: ignore[arg-type]
+        columns["text"], columns["text_pair"] = (list(part) for part in zip(*split.inputs, strict=True))
         features = Features({"text": Value("string"), "text_pair": Value("string"), "label": label})
     else:
         columns["text"] = list(split.inputs)

@@ -1,13 +1,12 @@
-"""What a suggester is, and the suggesters by name."""
+"""What a suggester is, and what all of them share: fresh samples, the start, the trials as numbers."""
 
-import functools
 import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autopeft.dsl import Assignment, BoundSpace, Real
-from autopeft.errors import AutopeftError, unknown_name
+from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Trial, TrialStatus
 
 Suggester = Callable[[BoundSpace, Sequence[Trial], int], Configuration]
@@ -22,41 +21,6 @@ _ASKS = 20  # samples at one cost, before another will do
 # Steps of the start through cost and learning rate. Multiples of the golden ratio and of the root of three keep
 # apart on either axis; together no two of the first fifteen points are closer than 0.15.
 _START_STEPS = ((5**0.5 - 1) / 2, 3**0.5 - 1)
-
-SAMPLERS = ("botorch", "random", "optuna:tpe", "optuna:nsgaii", "optuna:gp")
-
-
-class UsedUpError(AutopeftError):
-    """Every configuration of the space is a trial already: the search is at its end."""
-
-
-def find_suggester(name: str) -> Suggester:
-    """The suggester with this name.
-
-    Raises:
-        UnknownNameError: There is none.
-    """
-    if name not in SAMPLERS:
-        raise unknown_name("sampler", name, SAMPLERS)
-    if name == "random":
-        return suggest_random
-    if name == "botorch":
-        return _suggest_botorch
-    return functools.partial(_suggest_optuna, name.partition(":")[2])
-
-
-# Imported at the first suggestion, in the driver's background thread: each library takes seconds, and a worker need
-# not wait for it.
-def _suggest_botorch(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
-    from autopeft.optimize.ehvi import suggest_botorch
-
-    return suggest_botorch(space, trials, seed)
-
-
-def _suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
-    from autopeft.optimize.optuna import suggest_optuna
-
-    return suggest_optuna(sampler, space, trials, seed)
 
 
 def suggest_random(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:

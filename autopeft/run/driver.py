@@ -14,9 +14,10 @@ from typing import Any
 
 from autopeft import pareto
 from autopeft.dsl import BoundSpace
+from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import Suggester
-from autopeft.optimize.suggest import UsedUpError, suggest_random
+from autopeft.optimize.suggest import suggest_random
 from autopeft.store import Repository
 
 logger = logging.getLogger(__name__)

@@ -91,7 +91,7 @@ def test_the_defaults(service: Service) -> None:
         "budget": "0.5%",
         "space": "autopeft",
         "sampler": "botorch",
-        "trials": 40,
+        "trials": 32,
         "seed": 0,
         "batch_size": 32,
         "validation_fraction": 0.2,

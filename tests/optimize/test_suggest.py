@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autopeft.dsl import BoundSpace, read_space
-from autopeft.errors import UnknownNameError
+from autopeft.errors import UnknownNameError, UsedUpError
 from autopeft.nouns import Configuration, Trial, TrialStatus
 from autopeft.optimize import SAMPLERS, find_suggester
 from autopeft.optimize.suggest import fresh, generator, spread

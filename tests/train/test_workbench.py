@@ -32,10 +32,14 @@ def prepare(folder: Path, minilm: Path, *, regression: bool = False) -> Workbenc
     (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
     problem = "regression" if regression else None
     task = resolve_task(str(folder / "train.tsv"), problem=problem, max_length=32)
-    return Workbench.prepare(str(minilm), {"num_hidden_layers": 2}, task.settings, Training(epochs=2, batch_size=8))
+    return Workbench.prepare(
+        str(minilm), {"num_hidden_layers": 2}, task.settings, Training(epochs=2, batch_size=8)
+    )
 
 
-def run(bench: Workbench, configuration: Configuration, seed: int = 0, folder: Path | None = None) -> list[Report]:
+def run(
+    bench: Workbench, configuration: Configuration, seed: int = 0, folder: Path | None = None
+) -> list[Report]:
     return list(bench.trial(configuration, seed, folder))
 
 
@@ -65,7 +69,9 @@ def test_learns(bench: Workbench) -> None:
     assert run(longer, MIXTURE)[-1].values["score"] > 0.9  # the two words are easy to tell apart
 
 
-def test_a_warm_worker_is_as_good_as_a_fresh_one(bench: Workbench, tmp_path: Path, minilm_folder: Path) -> None:
+def test_a_warm_worker_is_as_good_as_a_fresh_one(
+    bench: Workbench, tmp_path: Path, minilm_folder: Path
+) -> None:
     before = weights(bench)
     names = [name for name, _ in bench.backbone.model.named_modules()]
     for configuration in (Configuration.of([LORA, PREFIX], 3e-2), Configuration.of([], 1e-2), MIXTURE):
@@ -105,5 +111,7 @@ def test_saves_the_adapter(bench: Workbench, tmp_path: Path) -> None:
 
 
 def test_regression_learns_any_scale(tmp_path: Path, minilm_folder: Path) -> None:
-    reports = run(prepare(tmp_path, minilm_folder, regression=True), Configuration.of([SERIAL, PARALLEL], 1e-2))
+    reports = run(
+        prepare(tmp_path, minilm_folder, regression=True), Configuration.of([SERIAL, PARALLEL], 1e-2)
+    )
     assert reports[-1].values["score"] > 0.5

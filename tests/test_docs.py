@@ -1,0 +1,113 @@
+"""What the documents say is true: their commands run, their spaces parse, their tables are the recorded results."""
+
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from end_to_end import answer, autopeft, environment
+
+import autopeft as api
+from autopeft.budget import Budget
+from autopeft.dsl import read_space
+from autopeft.nouns import BackboneShape, LayerShape
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What makes a search small, whatever the document says: the last of an option counts.
+SMOKE = ["--trials", "1", "--epochs", "1", "--max-length", "16"]
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(document: Path) -> list[str]:
+    """The autopeft commands of a document, those behind `&&` too."""
+    lines = [line for block in blocks(document, "bash") for line in block.splitlines()]
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [part for part in parts if part.startswith("autopeft ")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, minilm_folder: Path) -> Path:
+    """A folder with what the documents speak of: `./my-model`, `reviews.csv`, `tickets.jsonl`."""
+    (tmp_path / "my-model").symlink_to(minilm_folder)
+    words = ["good", "bad"]
+    rows = [f"this one is {words[i % 2]} says critic {i},{words[i % 2]}" for i in range(40)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    tickets = [{"body": f"the {words[i % 2]} printer {i}", "queue": words[i % 2]} for i in range(40)]
+    (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(ticket) + "\n" for ticket in tickets))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
+def test_every_command_runs(document: Path, folder: Path) -> None:
+    study = ""
+    for command in commands(document):
+        words = shlex.split(command)[1:]
+        if words[0] == "search":
+            small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=1"]
+            done = autopeft(folder, *words, *SMOKE, *small)
+        else:
+            # STUDY is the reader's own; a trial's number is one that the small study has.
+            words = [study if word == "STUDY" else word for word in words]
+            done = autopeft(folder, *words)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        study = answer(folder, "studies")[0]["name"]
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs(tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "README.md", "python")
+    assert len(block.strip().splitlines()) <= 10
+    small = block.replace("trials=32", "trials=1, epochs=1")
+    assert small != block
+    done = subprocess.run(
+        [sys.executable, "-c", small],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "parameters" in done.stdout
+    assert (tmp_path / "my-adapter" / "README.md").exists()
+
+
+def test_the_languages_example_is_a_space() -> None:
+    (block,) = blocks(ROOT / "docs" / "search-space.md", "yaml")
+    space = read_space(block, "search-space.md")
+    assert space.budgets == (Budget.parse("0.5%"),)
+    linears = {**dict.fromkeys("qkvo", (64, 64)), "up": (64, 256), "down": (256, 64)}
+    shape = BackboneShape(1_000_000, 64, 4, 256, tuple(LayerShape(linears, 64) for _ in range(4)))
+    assert space.bind(shape, 10**6).limit == 5_000
+
+
+def test_the_results_are_those_recorded() -> None:
+    spec = importlib.util.spec_from_file_location("default_search", ROOT / "benchmarks" / "default_search.py")
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    record = json.loads((ROOT / "benchmarks" / "results" / "default_search.json").read_text())
+    assert benchmark.table(record["seeds"]) in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    assert f"## {api.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
