@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.budget import Budget
 from autopeft.dsl import BoundSpace, Space, read_space
-from autopeft.dsl.bound import describe
+from autopeft.dsl.describe import describe
 from autopeft.errors import InputError, StudyError, nearest, unknown_name
 from autopeft.nouns import BackboneShape, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS

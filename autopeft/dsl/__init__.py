@@ -5,8 +5,9 @@
 >>> bound.sample(random.Random(0), 3)                                                 # doctest: +SKIP
 """
 
-from autopeft.dsl.bound import Assignment, BoundSpace, Choice, Real
+from autopeft.dsl.bound import Assignment, BoundSpace
 from autopeft.dsl.cost import trainable_parameters
+from autopeft.dsl.domains import Choice, Real
 from autopeft.dsl.reader import read_space
 from autopeft.dsl.space import Space
 

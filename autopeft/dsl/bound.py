@@ -12,10 +12,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, compress
+from itertools import combinations
 from typing import Any, NamedTuple
 
 from autopeft.dsl.cost import MODULE_TYPES
+from autopeft.dsl.domains import Choice, Decision, Real, Subset
 from autopeft.errors import BudgetError
 from autopeft.nouns import BackboneShape, Configuration, Module, rounded
 from autopeft.pareto import cost_coordinate
@@ -31,75 +32,6 @@ _SWEEPS = 6
 _CANDIDATES = 3
 # Places are stretched by this, so that about one in twenty stands for the largest cost itself.
 _BEYOND = 1.05
-# Configurations keep three digits of the learning rate, so one may lie this much outside of its interval.
-_ROUNDING = 5.1e-3
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A decision among listed values: sizes in ascending order, or off and on."""
-
-    name: str
-    values: tuple[Any, ...]
-
-    def encode(self, value: Any) -> float:
-        """The value's position among its peers, in [0, 1]."""
-        return self.values.index(value) / max(1, len(self.values) - 1)
-
-
-@dataclass(frozen=True)
-class Real:
-    """A decision in an interval."""
-
-    name: str
-    low: float
-    high: float
-    log: bool
-
-    def encode(self, value: float) -> float:
-        """The value's place in the interval, in [0, 1]."""
-        if self.low == self.high:
-            return 0.0
-        value = min(self.high, max(self.low, value))
-        if self.log:
-            return min(1.0, math.log(value / self.low) / math.log(self.high / self.low))
-        return (value - self.low) / (self.high - self.low)
-
-    def holds(self, value: float) -> bool:
-        """Whether a value, to its three digits, is in the interval."""
-        return self.low * (1 - _ROUNDING) <= value <= self.high * (1 + _ROUNDING)
-
-    def decode(self, place: float) -> float:
-        """The value at a place in [0, 1]; what lies outside is clipped."""
-        place = min(1.0, max(0.0, place))
-        if self.log:
-            return min(self.high, float(self.low * (self.high / self.low) ** place))
-        return min(self.high, self.low + place * (self.high - self.low))
-
-
-Decision = Choice | Real
-
-
-@dataclass(frozen=True)
-class Subset:
-    """A subset of `of`: all of it where `fixed`, else one on/off decision a member, at least `minimum` on."""
-
-    of: tuple[Any, ...]
-    fixed: bool
-    minimum: int
-
-    def switches(self, name: str) -> list[Choice]:
-        """The on/off decisions, one a member; none where all are taken."""
-        return [] if self.fixed else [Choice(f"{name}.{member}", (False, True)) for member in self.of]
-
-    @property
-    def width(self) -> int:
-        """How many decisions it takes."""
-        return 0 if self.fixed else len(self.of)
-
-    def chosen(self, values: Sequence[Any], start: int) -> tuple[Any, ...]:
-        """The members that are on; its decisions' values begin at `start`."""
-        return self.of if self.fixed else tuple(compress(self.of, values[start : start + len(self.of)]))
 
 
 @dataclass(frozen=True)
@@ -530,35 +462,3 @@ class BoundSpace:
         """
         vector = [decision.encode(value) for decision, value in zip(self.decisions, assignment, strict=True)]
         return [*vector, self.cost_coordinate(self.cost(assignment))]
-
-    def describe(self, configuration: Configuration) -> str:
-        """One line for people: `serial 6, prefix 3 in layers 0 2 3; learning rate 0.003`."""
-        return describe(configuration, len(self.shape.layers))
-
-
-def describe(configuration: Configuration, layers: int) -> str:
-    """One line for people about a configuration on a backbone with so many layers.
-
-    >>> describe(Configuration.of([Module("prefix", 3, (0, 1))], 0.003), 2)
-    'prefix 3 in all layers, lr 0.003'
-    """
-    by_layers: dict[tuple[int, ...], list[str]] = {}
-    for module in configuration.modules:
-        by_layers.setdefault(module.layers, []).append(_describe_module(module))
-    groups = [
-        f"{' + '.join(names)} in {_describe_layers(where, layers)}" for where, names in by_layers.items()
-    ]
-    return f"{'; '.join(groups) or 'head only'}, lr {configuration.learning_rate:g}"
-
-
-def _describe_layers(where: tuple[int, ...], layers: int) -> str:
-    if len(where) == layers:
-        return "all layers"
-    return f"layer{'s' if len(where) > 1 else ''} {' '.join(map(str, where))}"
-
-
-def _describe_module(module: Module) -> str:
-    options = dict(module.options)
-    name = options.get("position", module.type)
-    sites = f" on {','.join(options['sites'])}" if "sites" in options else ""
-    return f"{name} {module.size}{sites}"

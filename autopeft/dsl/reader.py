@@ -3,9 +3,9 @@
 import re
 
 from autopeft.budget import Budget
-from autopeft.dsl.bound import Real
 from autopeft.dsl.cost import MODULE_TYPES
 from autopeft.dsl.document import Node, parse
+from autopeft.dsl.domains import Real
 from autopeft.dsl.space import ModuleSpec, Size, Space, SubsetDomain
 from autopeft.errors import BudgetError, nearest
 

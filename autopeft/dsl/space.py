@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autopeft.budget import Budget
-from autopeft.dsl.bound import BoundSpace, BoundSpec, Choice, Decision, Real, Subset
+from autopeft.dsl.bound import BoundSpace, BoundSpec
 from autopeft.dsl.cost import MODULE_TYPES
+from autopeft.dsl.domains import Choice, Decision, Real, Subset
 from autopeft.errors import BackboneError, nearest
 from autopeft.nouns import BackboneShape
 

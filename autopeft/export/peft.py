@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from autopeft.dsl.bound import describe
+from autopeft.dsl.describe import describe
 from autopeft.errors import InputError
 from autopeft.nouns import Study, Trial
 

@@ -14,7 +14,7 @@ from typing import Any
 from autopeft.adapters import bottleneck, prefix
 from autopeft.adapters.attach import head_roots, lora_config
 from autopeft.backbones import STARTER, Backbone, load_backbone, model_path, reset_head
-from autopeft.dsl.bound import describe
+from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
 from autopeft.nouns import Module, Study, Trial
 from autopeft.tasks.batches import epoch_order

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from autopeft import pareto
-from autopeft.dsl.bound import describe
+from autopeft.dsl.describe import describe
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 
 if TYPE_CHECKING:

@@ -275,14 +275,3 @@ def test_what_is_no_point_of_the_space_is_refused(configuration: Configuration) 
     space = read_space(space_text("autopeft"), "a").bind(VIT, 10_000)
     with pytest.raises(ValueError, match="not a point of the space 'autopeft'"):
         space.assignment(configuration)
-
-
-def test_descriptions() -> None:
-    space = read_space(space_text("autopeft"), "a").bind(VIT, 10_000)
-    serial = Module("bottleneck", 6, (0, 2), (("position", "serial"),))
-    lora = Module("lora", 4, (1,), (("alpha", 8), ("sites", ("q", "v"))))
-    assert space.describe(Configuration.of([serial, Module("prefix", 3, (0, 2))], 3e-3)) == (
-        "serial 6 + prefix 3 in layers 0 2, lr 0.003"
-    )
-    assert space.describe(Configuration.of([lora], 1e-3)) == "lora 4 on q,v in layer 1, lr 0.001"
-    assert space.describe(Configuration.of([], 1e-3)) == "head only, lr 0.001"
