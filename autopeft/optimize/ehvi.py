@@ -38,7 +38,16 @@ from torch import Tensor
 
 from autopeft.dsl import Assignment, BoundSpace
 from autopeft.nouns import Configuration, Trial
-from autopeft.optimize.suggest import Observed, fresh, generator, known_assignments, observe, spread
+from autopeft.optimize.suggest import (
+    Observed,
+    fresh,
+    generator,
+    known_assignments,
+    observe,
+    searched,
+    spread,
+    tuned_rates,
+)
 from autopeft.pareto import REFERENCE_COST
 
 _SAMPLES = 64  # S
@@ -51,22 +60,23 @@ Acquisition = Callable[[Tensor], Tensor]
 
 
 def start_trials(space: BoundSpace) -> int:
-    """Trials of the space-filling start: five, and one for every second decision."""
-    return 5 + len(space.decisions) // 2
+    """Trials of the space-filling start: three, and one for every second decision."""
+    return 3 + len(space.decisions) // 2
 
 
 def suggest_botorch(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
     """The configuration with the greatest noisy expected hypervolume improvement; a `Suggester`.
 
-    The first `start_trials` are a space-filling start over log cost.
+    The first `start_trials` are a space-filling start over log cost, at learning rates near the baselines' best.
     """
-    observed = observe(space, trials)
-    if len(trials) < start_trials(space) or len(observed.complete) < 3:
-        return spread(space, trials, seed)
-    rng = generator(seed, trials)
+    search = searched(trials)
+    observed = observe(space, search)
+    if len(search) < start_trials(space) or len(observed.complete) < 3:
+        return spread(space, search, seed, tuned_rates(space, trials))
+    rng = generator(seed, search)
     model = fit_score(observed)
     acquisition = log_ehvi(model, observed, seed=rng.getrandbits(31))
-    return space.configuration(_maximise(space, trials, acquisition, rng))
+    return space.configuration(_maximise(space, search, acquisition, rng))
 
 
 def fit_score(observed: Observed) -> SingleTaskGP:

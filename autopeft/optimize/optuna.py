@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from autopeft.dsl import BoundSpace, Choice
 from autopeft.nouns import Configuration, Trial, TrialStatus
-from autopeft.optimize.suggest import fresh, generator
+from autopeft.optimize.suggest import fresh, generator, searched
 
 _ASKS = 20
 
@@ -23,6 +23,7 @@ def suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], see
         sampler: `tpe`, `nsgaii` or `gp`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    trials = searched(trials)
     rng = generator(seed, trials)
     samplers: dict[str, type[optuna.samplers.BaseSampler]] = {
         "tpe": optuna.samplers.TPESampler,

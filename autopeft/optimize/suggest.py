@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from autopeft.dsl import Assignment, BoundSpace, Real
 from autopeft.errors import UsedUpError
-from autopeft.nouns import Configuration, Trial, TrialStatus
+from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
 
 Suggester = Callable[[BoundSpace, Sequence[Trial], int], Configuration]
-"""(space, the study's search trials, the study's seed) to a configuration that is not among the trials.
+"""(space, the study's trials, the study's seed) to a configuration that is not among the trials.
 
-All trials are given, whatever their status: the complete ones teach, the waiting and running ones are pending,
+All trials are given, baselines too, whatever their status: the complete ones teach, the waiting and running ones are pending,
 the failed ones are not tried again. The space's budget is respected by construction.
 """
 
@@ -25,8 +25,28 @@ _START_STEPS = ((5**0.5 - 1) / 2, 3**0.5 - 1)
 
 def suggest_random(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
     """A random configuration inside the budget, roughly even in log cost."""
-    rng = generator(seed, trials)
-    return space.configuration(fresh(space, trials, rng, 1)[0])
+    search = searched(trials)
+    return space.configuration(fresh(space, search, generator(seed, search), 1)[0])
+
+
+def searched(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that are points of the space: all but the baselines."""
+    return [trial for trial in trials if trial.kind is TrialKind.SEARCH]
+
+
+def tuned_rates(space: BoundSpace, trials: Sequence[Trial]) -> tuple[float, float]:
+    """Where to look for a learning rate first: half of its range, around the rate of the best baseline.
+
+    Baselines are tuned over the whole range before the search begins, so what they say of this backbone and these
+    data costs nothing. Places in [0, 1]; the whole range where no baseline is complete.
+    """
+    rate = space.decisions[-1]
+    assert isinstance(rate, Real)
+    told = [t for t in trials if t.kind is not TrialKind.SEARCH and t.score is not None]
+    if not told:
+        return 0.0, 1.0
+    best = rate.encode(max(told, key=lambda t: t.score or 0.0).configuration.learning_rate)
+    return max(0.0, best - 0.25), min(1.0, best + 0.25)
 
 
 def generator(seed: int, trials: Sequence[Trial]) -> random.Random:
@@ -61,12 +81,20 @@ def known_assignments(space: BoundSpace, trials: Sequence[Trial]) -> set[Assignm
     return {space.assignment(trial.configuration) for trial in trials}
 
 
-def spread(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
+def spread(
+    space: BoundSpace, trials: Sequence[Trial], seed: int, rates: tuple[float, float] = (0.0, 1.0)
+) -> Configuration:
     """The next point of a start that is spread over cost and learning rate, the two that matter most.
 
     With k trials there, both come from point k of a Kronecker sequence whose origin the seed draws: the first n
     points are evenly spread whatever n is, and no state is needed. All other decisions are a random sample at that
     cost. A point that is already known gives way to a random one.
+
+    Args:
+        space: The space.
+        trials: The search trials there are.
+        seed: The study's.
+        rates: The part of the learning rate's range to spread over, as places in [0, 1].
 
     References:
         Kuipers and Niederreiter (1974), "Uniform distribution of sequences", chapter 2, section 3: multiples of
@@ -74,13 +102,14 @@ def spread(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configurati
     """
     origin = random.Random(f"{seed}/start")
     place, rate_place = ((origin.random() + len(trials) * step) % 1.0 for step in _START_STEPS)
+    low, high = rates
     rng = generator(seed, trials)
     known = known_assignments(space, trials)
     rate = space.decisions[-1]
     assert isinstance(rate, Real)
     for _ in range(_ASKS):
         sample = space.sample_at(rng, place)
-        assignment = space.canonical((*sample[:-1], rate.decode(rate_place)))
+        assignment = space.canonical((*sample[:-1], rate.decode(low + rate_place * (high - low))))
         if assignment not in known:
             return space.configuration(assignment)
     return space.configuration(fresh(space, trials, rng, 1)[0])

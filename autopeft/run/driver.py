@@ -17,7 +17,7 @@ from autopeft.dsl import BoundSpace
 from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import Suggester
-from autopeft.optimize.suggest import suggest_random
+from autopeft.optimize.suggest import searched, suggest_random
 from autopeft.store import Repository
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Driver:
             trial = left[0]
         else:
             try:
-                configuration = self._prepared(search)
+                configuration = self._prepared(trials)
             except UsedUpError:
                 logger.warning("every configuration of the space has been tried: the search ends here")
                 self.finished = True
@@ -100,38 +100,38 @@ class Driver:
             cost = self.space.cost(self.space.assignment(configuration))
             seed = int(self.study.settings["seed"])
             trial = self.repository.add_trial(self.study.id, TrialKind.SEARCH, configuration, cost, seed)
-            search = [*search, trial]
+            trials, search = [*trials, trial], [*search, trial]
         self._live[trial.id] = 0
-        if len(search) < self.wanted:
-            self._prepare(search)
+        if len(search) < self.wanted and len(left) <= 1:  # what is left first, and what it teaches
+            self._prepare(trials)
         return trial
 
-    def _prepared(self, search: list[Trial]) -> Configuration | None:
+    def _prepared(self, trials: list[Trial]) -> Configuration | None:
         if self._next is None:
-            self._prepare(search)
+            self._prepare(trials)
         assert self._next is not None
         if not self._next.done():
             late = time.monotonic() - self._asked_at > _PATIENCE_SECONDS
-            return self._sample(search) if late else None
+            return self._sample(trials) if late else None
         prepared, self._next = self._next, None
         error = prepared.exception()
         if isinstance(error, UsedUpError):
             raise error
         if error is not None:
             logger.warning("the suggester failed (%s); a random configuration goes instead", error)
-            return self._sample(search)
+            return self._sample(trials)
         configuration = prepared.result()
-        known = any(t.configuration.key == configuration.key for t in search)
-        return self._sample(search) if known else configuration
+        known = any(t.configuration.key == configuration.key for t in searched(trials))
+        return self._sample(trials) if known else configuration
 
-    def _sample(self, search: list[Trial]) -> Configuration:
-        return suggest_random(self.space, search, int(self.study.settings["seed"]))
+    def _sample(self, trials: list[Trial]) -> Configuration:
+        return suggest_random(self.space, trials, int(self.study.settings["seed"]))
 
-    def _prepare(self, search: list[Trial]) -> None:
+    def _prepare(self, trials: list[Trial]) -> None:
         if self._next is None:
             self._asked_at = time.monotonic()
             seed = int(self.study.settings["seed"])
-            self._next = self._pool.submit(self.suggester, self.space, search, seed)
+            self._next = self._pool.submit(self.suggester, self.space, trials, seed)
 
     def config(self, trial: Trial) -> dict[str, Any]:
         """What a worker needs to know of a trial; plain JSON."""

@@ -1,6 +1,5 @@
 """Loading: new heads are told from the backbone, and what is no backbone is refused."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -48,16 +47,6 @@ def test_the_head_is_new_and_does_not_count(name: str, num_labels: int, tmp_path
         assert backbone.model.config.num_labels == num_labels
         counts.add(backbone.layout.shape.parameters)
     assert len(counts) == 1
-
-
-def test_a_decoder_without_a_padding_token_pads_with_the_end_of_text(tmp_path: Path) -> None:
-    architecture = find("GPT-2")
-    path = save(architecture, tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    del config["pad_token_id"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    backbone = load_backbone(path, modality="text", num_labels=2, regression=False)
-    assert backbone.model.config.pad_token_id == backbone.model.config.eos_token_id == 1
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import statistics
 import pytest
 import torch
 
-from autopeft.dsl import BoundSpace, read_space
+from autopeft.dsl import BoundSpace, Real, read_space
 from autopeft.errors import UnknownNameError, UsedUpError
-from autopeft.nouns import Configuration, Trial, TrialStatus
+from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, find_suggester
-from autopeft.optimize.suggest import fresh, generator, spread
+from autopeft.optimize.suggest import fresh, generator, spread, tuned_rates
 
 from . import problem
 
@@ -135,3 +135,36 @@ def test_botorch_beats_random() -> None:
     spread_of_random = statistics.stdev(volumes["random"])
     assert statistics.mean(volumes["botorch"]) > statistics.mean(volumes["random"]) + 2 * spread_of_random
     assert min(volumes["botorch"]) > statistics.mean(volumes["random"])
+
+
+def test_the_start_looks_near_the_best_baseline() -> None:
+    bound = problem.space()
+    lora = Module("lora", 1, (0,), (("alpha", 2), ("sites", ("q",))))
+    trials = [
+        Trial(i, i, kind, Configuration.of([lora], rate), 10, 0, TrialStatus.COMPLETE, scores={1: score})
+        for i, (kind, rate, score) in enumerate(
+            [(TrialKind.HEAD_ONLY, 1e-4, 0.3), (TrialKind.LORA_QV, 1e-3, 0.7), (TrialKind.LORA_QV, 1e-1, 0.1)]
+        )
+    ]
+    suggest = find_suggester("botorch")
+    rate = bound.decisions[-1]
+    assert isinstance(rate, Real)
+    low, high = tuned_rates(bound, trials)
+    assert high - low <= 0.5
+    assert low <= rate.encode(1e-3) <= high
+    for number in range(3, 8):
+        configuration = suggest(bound, trials, 0)
+        assert low - 0.01 <= rate.encode(configuration.learning_rate) <= high + 0.01
+        trials.append(Trial(number, number, TrialKind.SEARCH, configuration, 10, 0, TrialStatus.RUNNING))
+    assert tuned_rates(bound, []) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_baselines_are_no_points_of_the_space(sampler: str) -> None:
+    bound = problem.space()
+    foreign = Trial(
+        0, 0, TrialKind.HEAD_ONLY, Configuration.of([], 1e-3), 0, 0, TrialStatus.COMPLETE, scores={1: 0.5}
+    )
+    configuration = find_suggester(sampler)(bound, [foreign], 0)
+    assert configuration == find_suggester(sampler)(bound, [foreign], 0)
+    assert bound.valid(bound.assignment(configuration))

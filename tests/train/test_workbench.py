@@ -115,3 +115,15 @@ def test_regression_learns_any_scale(tmp_path: Path, minilm_folder: Path) -> Non
         prepare(tmp_path, minilm_folder, regression=True), Configuration.of([SERIAL, PARALLEL], 1e-2)
     )
     assert reports[-1].values["score"] > 0.5
+
+
+def test_tokenizer_and_model_agree(bench: Workbench, minilm_folder: Path) -> None:
+    from autopeft.tasks.preprocessor import load_preprocessor
+    from autopeft.train.workbench import _agree
+
+    tokenizer = load_preprocessor(str(minilm_folder), "text")
+    tokenizer.model_max_length = 10**30  # what a tokenizer says that names no limit
+    tokenizer.pad_token = "[SEP]"
+    _agree(tokenizer, bench.backbone)
+    assert tokenizer.model_max_length == 512
+    assert bench.backbone.model.config.pad_token_id == tokenizer.sep_token_id
