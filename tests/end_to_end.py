@@ -62,15 +62,16 @@ def stop_after(folder: Path, trials: int, signum: int, *arguments: str) -> tuple
     return process.returncode, "".join(said) + rest, process.pid
 
 
-def processes(session: int) -> list[int]:
-    """What is alive of a session."""
+def training_workers(session: int) -> list[int]:
+    """The training processes that are alive of a session. (Idle agents of Ray's take a minute to notice.)"""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == session and fields[0] != "Z":
+        command = (status.parent / "cmdline").read_text(errors="replace")
+        if int(fields[3]) == session and fields[0] != "Z" and "Trainable" in command:
             found.append(int(status.parent.name))
     return found
 

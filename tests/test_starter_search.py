@@ -1,13 +1,14 @@
 """The main job on the bundled starter, through the installed command, small."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from end_to_end import INTERRUPT, KILL, answer, autopeft, processes, stop_after, wait_for
+from end_to_end import INTERRUPT, KILL, answer, autopeft, stop_after, training_workers, wait_for
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
@@ -81,6 +82,8 @@ def test_exported_adapter_gives_the_stored_score(folder: Path) -> None:
     assert "not empty" in again.stderr
 
 
+# peft 0.21 asks transformers 5.23 for a name that it has renamed.
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_lora_is_read_by_peft_itself(folder: Path) -> None:
     from peft import PeftModel
 
@@ -107,14 +110,14 @@ def test_the_script_reproduces_the_stored_score(folder: Path, pick: str) -> None
     # Same machine, same versions, same number of threads: the same number, not one within the tolerance.
     assert result["validation"] == result["stored_validation"]
     assert result["test"] == result["stored_test"]
-    assert "autopeft." not in (target / "train.py").read_text()
+    assert not re.search(r"(import|from) autopeft", (target / "train.py").read_text())
 
 
 def test_killed_search_goes_on(tmp_path: Path) -> None:
     call = (*SMALL, "--trials", "4", "--study", "killed")
     code, said, session = stop_after(tmp_path, 5, KILL, *call)
     assert code == -KILL, said
-    assert wait_for(lambda: not processes(session), 60)  # Ray ends with its driver: nothing is left behind
+    assert wait_for(lambda: not training_workers(session), 20)  # Ray's workers end with their driver
     recorded = [answer(tmp_path, "show", "killed", str(n)) for n in range(5)]
     before = {t["number"]: t for t in recorded if t["status"] == "complete"}
     assert len(before) >= 4  # all that was said to be done is in the database
