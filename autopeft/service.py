@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Watcher = Callable[[Event], None]
 
 DEFAULT_EPOCHS = 3
-STARTER_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def search(
     path, shape = _inspect(model, task, overrides)
     bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
     training = {
-        "epochs": epochs or (STARTER_EPOCHS if data == "starter" else DEFAULT_EPOCHS),
+        "epochs": epochs or DEFAULT_EPOCHS,
         "batch_size": batch_size,
     }
     settings = {

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +78,11 @@ def test_exported_adapter_gives_the_stored_score(folder: Path) -> None:
     config = json.loads((folder / "best" / "autopeft_config.json").read_text())
     assert _score(api.load_adapter(_fresh(), folder / "best")) == pytest.approx(config["score"], abs=1e-9)
     assert load_file(folder / "best" / "autopeft_model.safetensors")
+    card = (folder / "best" / "README.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
+    found: dict[str, Any] = {}
+    exec(code.replace("path/to/this/folder", str(folder / "best")), found)
+    assert _score(found["model"]) == pytest.approx(config["score"], abs=1e-9)
     again = autopeft(folder, "export", "small", "--pick", "best", "--to", "peft", "best")
     assert again.returncode == 2
     assert "not empty" in again.stderr

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from autopeft.backbones import STARTER
 from autopeft.dsl.describe import describe
 from autopeft.errors import InputError
 from autopeft.nouns import Study, Trial
@@ -28,9 +29,9 @@ Trial {number} of the study `{study}`, found by autopeft inside a budget of {bud
 ```python
 import autopeft
 from transformers import {auto}
-
+{imports}
 model = {auto}.from_pretrained(
-    {path!r}, num_labels={num_labels}, ignore_mismatched_sizes=True{overrides}
+    {path}, num_labels={num_labels}, ignore_mismatched_sizes=True{overrides}
 )
 autopeft.load_adapter(model, "path/to/this/folder")
 ```
@@ -80,6 +81,7 @@ def _card(study: Study, trial: Trial) -> str:
     else:
         peft = _WITH_PEFT
     test = trial.measurements.get("test_score")
+    starter = backbone["path"] == STARTER
     overrides = "".join(f", {name}={value!r}" for name, value in backbone["overrides"].items())
     return _CARD.format(
         model=study.settings["model"],
@@ -99,7 +101,8 @@ def _card(study: Study, trial: Trial) -> str:
         auto="AutoModelForSequenceClassification"
         if task["modality"] == "text"
         else "AutoModelForImageClassification",
-        path=backbone["path"],
+        path='model_path("starter")' if starter else repr(backbone["path"]),
+        imports="\nfrom autopeft.backbones import model_path\n" if starter else "",
         num_labels=len(task["labels"]) or 1,
         overrides=overrides,
         peft=peft,

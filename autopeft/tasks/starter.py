@@ -1,7 +1,5 @@
 """The starter task: scikit-learn's digits seen through haze, turned and moved on a small canvas.
 
-Self-contained on purpose: an exported training script carries this file verbatim.
-
 The 1,797 source images (8×8, grey) are divided once and for all by source image: 40 of every class for
 validation, 40 of every class for test, the other 997 for training. The images of a split are made from its own
 sources only. The starter backbone has seen upright, white-on-black digits from the training sources; what it has
