@@ -1,11 +1,8 @@
 """The suggesters by name."""
 
 import functools
-from collections.abc import Sequence
 
-from autopeft.dsl import BoundSpace
 from autopeft.errors import unknown_name
-from autopeft.nouns import Configuration, Trial
 from autopeft.optimize.suggest import Suggester, suggest_random
 
 SAMPLERS = ("botorch", "random", "optuna:tpe", "optuna:nsgaii", "optuna:gp")
@@ -19,22 +16,14 @@ def find_suggester(name: str) -> Suggester:
     """
     if name not in SAMPLERS:
         raise unknown_name("sampler", name, SAMPLERS)
+    # Only the one that is needed is imported: each takes seconds. And here rather than at the first suggestion, in the
+    # background: imports of two threads at once can see each other's half-loaded modules.
     if name == "random":
         return suggest_random
     if name == "botorch":
-        return _suggest_botorch
-    return functools.partial(_suggest_optuna, name.partition(":")[2])
+        from autopeft.optimize.ehvi import suggest_botorch
 
-
-# Imported at the first suggestion, in the driver's background thread: each library takes seconds, and a worker need
-# not wait for it.
-def _suggest_botorch(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
-    from autopeft.optimize.ehvi import suggest_botorch
-
-    return suggest_botorch(space, trials, seed)
-
-
-def _suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
+        return suggest_botorch
     from autopeft.optimize.optuna import suggest_optuna
 
-    return suggest_optuna(sampler, space, trials, seed)
+    return functools.partial(suggest_optuna, name.partition(":")[2])
