@@ -38,11 +38,13 @@ def tuned_rates(space: BoundSpace, trials: Sequence[Trial]) -> tuple[float, floa
     """Where to look for a learning rate first: half of its range, around the rate of the best baseline.
 
     Baselines are tuned over the whole range before the search begins, so what they say of this backbone and these
-    data costs nothing. Places in [0, 1]; the whole range where no baseline is complete.
+    data costs nothing. A baseline speaks once all its rates are through: they are trained in order, and the best of the
+    first few is no optimum. Places in [0, 1]; the whole range where no baseline is through.
     """
     rate = space.decisions[-1]
     assert isinstance(rate, Real)
-    told = [t for t in trials if t.kind is not TrialKind.SEARCH and t.score is not None]
+    under_way = {t.kind for t in trials if t.status in (TrialStatus.WAITING, TrialStatus.RUNNING)}
+    told = [t for t in trials if t.kind not in (TrialKind.SEARCH, *under_way) and t.score is not None]
     if not told:
         return 0.0, 1.0
     best = rate.encode(max(told, key=lambda t: t.score or 0.0).configuration.learning_rate)

@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -157,6 +158,10 @@ def test_the_start_looks_near_the_best_baseline() -> None:
         assert low - 0.01 <= rate.encode(configuration.learning_rate) <= high + 0.01
         trials.append(Trial(number, number, TrialKind.SEARCH, configuration, 10, 0, TrialStatus.RUNNING))
     assert tuned_rates(bound, []) == (0.0, 1.0)
+    running = replace(
+        trials[2], status=TrialStatus.RUNNING, scores={}
+    )  # LoRA is not tuned yet: the heads speak
+    assert tuned_rates(bound, [*trials[:2], running])[0] == 0.0
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
