@@ -69,7 +69,7 @@ def test_a_search_prints_its_front_and_what_to_do_next(service: Service, db: str
     assert f"autopeft front digits --db {db}\n" in result.stdout
     assert f"autopeft export digits --pick knee --to peft digits-knee --db {db}\n" in result.stdout
     assert (
-        f"autopeft search --budget 1% --trials 80 --model-config layers=2 --study digits --db {db}\n"
+        f"autopeft search --budget 1% --trials 64 --model-config layers=2 --study digits --db {db}\n"
         in result.stdout
     )
 
