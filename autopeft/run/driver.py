@@ -46,7 +46,7 @@ class Driver:
         deadline: `time.monotonic()` after which nothing new is proposed, or None.
         owner: The lease's owner.
         on_done: Called with every trial that has reached its end.
-        finished: Whether everything that was wanted has been started.
+        finished: Whether nothing was left to start; after `close`, also that nothing was given up.
     """
 
     repository: Repository
@@ -172,12 +172,10 @@ class Driver:
 
     def failed(self, trial_id: int, reason: str) -> None:
         """The trial or its worker came to an end that is no result."""
+        self.started(trial_id)  # a lost worker may never have said that it began
         attempt = self._live.get(trial_id)
         if attempt is None:
             return
-        if attempt == 0:
-            self.started(trial_id)
-            attempt = self._live[trial_id]
         self.repository.fail(trial_id, reason, attempt=attempt)
         self._ended(trial_id)
 
@@ -219,6 +217,8 @@ class Driver:
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._heart.join()
+        if self._live:
+            self.finished = False  # stopped while the last trials were being trained
         for trial_id, attempt in self._live.items():
             if attempt:
                 self.repository.requeue(trial_id)

@@ -38,8 +38,8 @@ class Report:
 
     Attributes:
         rung: The epoch, from 1.
-        values: `score` (of a sample of the validation split until the last epoch) and `train_loss`; after the last epoch also `test_score` (where there is a test split),
-            `seconds` and `peak_memory_bytes`.
+        values: `score` (of a sample of the validation split until the last epoch) and `train_loss`; after the
+            last epoch also `test_score` (where there is a test split), `seconds` and `peak_memory_bytes`.
         last: Whether the trial is complete.
         details: With the last report: how it was trained, for the record.
     """

@@ -180,3 +180,14 @@ def test_a_suggester_that_fails_does_not_end_the_search(repository: Repository, 
     driver = make_driver(repository, tmp_path, suggester=broken, wanted=1)
     assert isinstance(ask(driver), Trial)
     driver.close()
+
+
+def test_stopping_during_the_last_trial_is_an_interruption(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1)
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    driver.started(trial.id)
+    assert ask(driver) is Done  # nothing is left to start, but the trial is still being trained
+    driver.close()
+    assert not driver.finished
+    assert repository.trial(driver.study.id, 0).status is TrialStatus.WAITING
