@@ -5,7 +5,33 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Size = int | float
+"""How large a module is at one place: a rank, a width, a number of tokens (whole), or a density (a share)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stands at one site of one layer: all that a module's cost there depends on.
+
+    Attributes:
+        kind: `linear`: one linear map. `block`: the whole `attention` or `ffn`. `norm`: all norms of the layer.
+            `input`: the token embeddings that the first layer reads.
+        inputs: Inputs of the linear map or block; weights of the norms; width of an embedded token.
+        outputs: Outputs of the linear map or block; otherwise as `inputs`.
+        bias: Numbers in the biases there; 0 where there are none.
+        prefix_width: Of an attention block: numbers a prefix token has for keys, and again for values (key-value
+            heads x head size); 0 where no prefix can join.
+        transposed: Whether the weight is stored as (inputs, outputs), as in GPT-2's `Conv1D`.
+    """
+
+    kind: Literal["linear", "block", "norm", "input"]
+    inputs: int
+    outputs: int
+    bias: int = 0
+    prefix_width: int = 0
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -13,13 +39,21 @@ class LayerShape:
     """What one layer of a backbone offers.
 
     Attributes:
-        linears: Site (`q k v o up gate down`, or `qkv` where they are one map) to (inputs, outputs).
-        prefix_width: Numbers per prefix token and per role (key or value): key-value heads × head size;
-            0 where the attention cannot take a prefix.
+        places: Site to what stands there. Linear sites are `q k v o gate up down` and the others of `SITES`; blocks
+            are `attention` and `ffn`; `norm` is all norms of the layer.
     """
 
-    linears: Mapping[str, tuple[int, int]]
-    prefix_width: int
+    places: Mapping[str, Place]
+
+
+SITES = (
+    *("qkv", "q", "k", "v", "o"),
+    *("cross_q", "cross_k", "cross_v", "cross_o"),  # a decoder's attention to its encoder
+    *("gate", "up", "down"),
+    *("in", "x", "dt", "out"),  # a state-space mixer
+    *("attention", "ffn", "norm", "input"),
+)
+"""Every site that a backbone may have, in the order in which sites are listed."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +62,12 @@ class BackboneShape:
 
     Attributes:
         parameters: The backbone's parameters, without the task head. Budgets are shares of this.
-        hidden: Width of the residual stream.
-        heads: Attention heads of a layer.
-        intermediate: Width inside a feed-forward block.
-        layers: Layers, in order.
+        hidden: Width of the residual stream; the widest where layers differ.
+        heads: Attention heads of a layer; 0 where there is no attention.
+        intermediate: Width inside a feed-forward block; 0 where there is none.
+        layers: Layers, in order: encoder before decoder, first tower before second.
+        input: The token embeddings, where a prompt can join; None where it cannot.
+        refused: Sites that are there but that no module may use, with the reason.
     """
 
     parameters: int
@@ -39,34 +75,49 @@ class BackboneShape:
     heads: int
     intermediate: int
     layers: tuple[LayerShape, ...]
+    input: Place | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The linear sites that every layer has, in the order of the first layer."""
-        return tuple(
-            site for site in self.layers[0].linears if all(site in layer.linears for layer in self.layers)
-        )
+        """The linear sites that some layer has, in the order of `SITES`."""
+        there = {s for layer in self.layers for s, place in layer.places.items() if place.kind == "linear"}
+        return tuple(site for site in SITES if site in there)
+
+    def place(self, layer: int, site: str) -> Place | None:
+        """What stands at a site of a layer; None if the layer has no such site. `input` is at layer 0."""
+        if site == "input":
+            return self.input if layer == 0 else None
+        return self.layers[layer].places.get(site)
 
 
 @dataclass(frozen=True)
 class Module:
-    """One kind of PEFT module of a configuration, and the layers it is in.
+    """One kind of PEFT module of a configuration, of one size, at the sites of the layers that it names.
+
+    A layer that lacks one of the sites goes without the module there. Sizes that differ between layers or sites are
+    several modules of one type.
 
     Attributes:
-        type: `lora`, `bottleneck` or `prefix`.
-        size: Rank, bottleneck width or prefix length; at least 1.
+        type: A name of `autopeft.dsl.MODULE_TYPES`, such as `lora`.
+        size: Rank, width, tokens or density; 1 for a type without a size.
         layers: Layer indices, ascending.
-        options: The type's further fields, sorted by name: `position`, `sites`, `alpha`.
+        options: The type's further fields, sorted by name, `sites` among them.
     """
 
     type: str
-    size: int
+    size: Size
     layers: tuple[int, ...]
     options: tuple[tuple[str, Any], ...] = ()
 
     def option(self, name: str) -> Any:
         """The value of a field. Raises: KeyError, if the module has no such field."""
         return dict(self.options)[name]
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where in a layer it is."""
+        return tuple(dict(self.options)["sites"])
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; `from_json` reads it back."""
@@ -81,67 +132,103 @@ class Module:
             for name, v in data.items()
             if name not in ("type", "size", "layers")
         }
+        # The first version wrote no sites where a type had one only.
+        options.setdefault("sites", _FIRST_SITES.get(data["type"], ()))
         return cls(data["type"], data["size"], tuple(data["layers"]), tuple(sorted(options.items())))
 
 
-def rounded(learning_rate: float) -> float:
-    """A learning rate to three significant digits: the rates that configurations have."""
-    return float(f"{learning_rate:.3g}")
+_FIRST_SITES = {"bottleneck": ("ffn",), "prefix": ("attention",)}
 
 
-def _plain(value: Any) -> Any:
-    # 16 and 16.0 are equal in Python but not as text: the key is made of text.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def rounded(number: float) -> float:
+    """To three significant digits: the numbers that configurations have, so that they are a finite set."""
+    return float(f"{number:.3g}")
+
+
+def plain(value: Any) -> Any:
+    """A value as configurations hold it: whole numbers as such, others to three significant digits.
+
+    16 and 16.0 are equal in Python but not as text, and a configuration's key is made of text.
+    """
+    if isinstance(value, float):
+        value = value if value.is_integer() else rounded(value)
+        return int(value) if value.is_integer() else value
+    return value
 
 
 @dataclass(frozen=True)
 class Configuration:
     """One point of a search space: which modules, where, how large, and how they are trained.
 
-    Canonical by construction (`of`): what is absent is not in it, so equal arrangements are equal objects
-    with one `key`.
+    Canonical by construction (`of`): what is absent is not in it, and places of one type, size and options are one
+    module, so equal arrangements are equal objects with one `key`.
 
     Attributes:
         modules: In canonical order; empty means the frozen backbone with its head only.
         learning_rate: Peak learning rate of modules and head.
+        training: Further fields of training that this configuration sets, sorted by name: `batch_size`,
+            `max_grad_norm`, `warmup_fraction`, `weight_decay`.
     """
 
     modules: tuple[Module, ...]
     learning_rate: float
+    training: tuple[tuple[str, int | float], ...] = ()
 
     @classmethod
-    def of(cls, modules: Iterable[Module], learning_rate: float) -> "Configuration":
-        """The canonical configuration: empty modules dropped, the rest in order, three digits of rate.
+    def of(
+        cls,
+        modules: Iterable[Module],
+        learning_rate: float,
+        training: Mapping[str, int | float] | None = None,
+    ) -> "Configuration":
+        """The canonical configuration: places grouped into modules, empty ones dropped, all in order.
 
-        Three significant digits make the rates a finite set, so that "already evaluated" means something.
+        Numbers that are not whole keep three significant digits, which makes the configurations a finite set, so that
+        "already evaluated" means something.
         """
-        present = [
-            Module(
-                m.type,
-                m.size,
-                tuple(sorted(set(m.layers))),
-                tuple((k, _plain(v)) for k, v in sorted(m.options)),
-            )
-            for m in modules
-            if m.size > 0 and m.layers and dict(m.options).get("sites") != ()
-        ]
-        ordered = sorted(present, key=lambda m: json.dumps(m.to_json(), sort_keys=True))
-        return cls(tuple(ordered), rounded(learning_rate))
+        ordered = sorted(_grouped(modules), key=lambda m: json.dumps(m.to_json(), sort_keys=True))
+        further = tuple((name, plain(value)) for name, value in sorted((training or {}).items()))
+        return cls(tuple(ordered), rounded(learning_rate), further)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; `from_json` reads it back."""
-        return {"modules": [m.to_json() for m in self.modules], "learning_rate": self.learning_rate}
+        modules = [m.to_json() for m in self.modules]
+        return {"modules": modules, "learning_rate": self.learning_rate, **dict(self.training)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Configuration":
         """Read what `to_json` wrote."""
-        return cls.of([Module.from_json(m) for m in data["modules"]], data["learning_rate"])
+        further = {name: value for name, value in data.items() if name not in ("modules", "learning_rate")}
+        return cls.of([Module.from_json(m) for m in data["modules"]], data["learning_rate"], further)
 
     @property
     def key(self) -> str:
         """Sixteen hexadecimal digits that name this configuration, the same on every machine."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _order(site: str) -> tuple[int, str]:
+    return (SITES.index(site) if site in SITES else len(SITES), site)
+
+
+def _grouped(modules: Iterable[Module]) -> list[Module]:
+    # All places of one type, size and options; then, among them, the layers that have them at the same sites.
+    groups: dict[tuple[str, Size, tuple[tuple[str, Any], ...]], dict[int, set[str]]] = {}
+    for m in modules:
+        if m.size > 0 and m.sites:
+            options = tuple((name, plain(v)) for name, v in sorted(m.options) if name != "sites")
+            places = groups.setdefault((m.type, plain(m.size), options), {})
+            for layer in m.layers:
+                places.setdefault(layer, set()).update(m.sites)
+    found = []
+    for (kind, size, options), places in groups.items():
+        alike: dict[tuple[str, ...], list[int]] = {}
+        for layer in sorted(places):
+            alike.setdefault(tuple(sorted(places[layer], key=_order)), []).append(layer)
+        for sites, layers in alike.items():
+            found.append(Module(kind, size, tuple(layers), tuple(sorted([*options, ("sites", sites)]))))
+    return found
 
 
 class TrialStatus(enum.StrEnum):

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.budget import Budget
-from autopeft.dsl import BoundSpace, Space, read_space
+from autopeft.dsl import BoundSpace, Space
 from autopeft.dsl.describe import describe
-from autopeft.errors import InputError, StudyError, nearest, unknown_name
+from autopeft.dsl.finding import find_space
+from autopeft.errors import InputError, StudyError, unknown_name
 from autopeft.nouns import BackboneShape, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS
-from autopeft.registry import space_names, space_text
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
@@ -82,7 +82,7 @@ def search(
     data: str | None = None,
     budget: str = "0.5%",
     *,
-    space: str = "autopeft",
+    space: str | Space = "autopeft",
     sampler: str = "botorch",
     trials: int = 32,
     seconds: float | None = None,
@@ -105,6 +105,7 @@ def search(
     validation_fraction: float = 0.2,
     max_length: int = 128,
     model_config: Mapping[str, Any] | None = None,
+    sites: Mapping[str, str] | None = None,
     on_event: Watcher | None = None,
 ) -> SearchResult:
     """Search the parameter-efficient configurations of a model on data, inside a budget.
@@ -115,7 +116,7 @@ def search(
         model: `starter`, a folder, or a hub id.
         data: A file, a folder or a hub id; the starter's data by default for the starter.
         budget: `0.5%` of the backbone's parameters, `300k` or `120000`; the new task head is not counted.
-        space: A shipped space's name, or a YAML file.
+        space: A shipped space's name, a YAML file, or a space built in Python (`autopeft.dsl.build_space`).
         sampler: `botorch`, `random`, `optuna:tpe`, `optuna:nsgaii` or `optuna:gp`.
         trials: Search trials the study shall have in all.
         seconds: After so long nothing new is started.
@@ -130,6 +131,7 @@ def search(
         validation, test, text, text_pair, image, label, problem, metric, validation_fraction, max_length:
             As in `autopeft.tasks.load.resolve_task`.
         model_config: Fields of the model's configuration to change, such as `{"num_hidden_layers": 2}`.
+        sites: Sites of the model named by hand, site to the end of its path in a layer: `{"q": "attn.q_proj"}`.
         on_event: Called with what happens.
 
     Raises:
@@ -141,7 +143,7 @@ def search(
     tell = on_event or (lambda event: None)
     began = time.monotonic()
     parsed_budget = Budget.parse(budget)
-    found_space = _find_space(space)
+    found_space = space if isinstance(space, Space) else find_space(space)
     _check_effort(trials, seconds, workers, gpus_per_trial, epochs, batch_size, seed)
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
@@ -167,7 +169,8 @@ def search(
     )
     tell(Phase("loading the backbone"))
     overrides = dict(model_config or {})
-    path, shape = _inspect(model, task, overrides)
+    by_hand = dict(sites or {})
+    path, shape = _inspect(model, task, overrides, by_hand)
     bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
@@ -179,6 +182,7 @@ def search(
         "backbone": {
             "path": path,
             "overrides": overrides,
+            **({"sites": by_hand} if by_hand else {}),
             "parameters": shape.parameters,
             "layers": len(shape.layers),
             "smallest": bound.smallest,
@@ -223,6 +227,7 @@ def search(
                         {
                             "path": path,
                             "overrides": overrides,
+                            "sites": by_hand,
                             "task": task.settings.to_json(),
                             "training": training,
                         },
@@ -270,21 +275,6 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
 # -- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def _find_space(space: str) -> Space:
-    if space in space_names():
-        return read_space(space_text(space), f"{space}.yaml")
-    path = Path(space)
-    if not path.is_file():
-        raise InputError(
-            f"there is no search space '{space}': give a YAML file, or one of {', '.join(space_names())}.",
-            nearest(space, space_names()),
-        )
-    try:
-        return read_space(path.read_text(encoding="utf-8"), space)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the search space '{space}': {error}") from None
-
-
 def _check_effort(
     trials: int,
     seconds: float | None,
@@ -320,7 +310,9 @@ def _default_data(model: str, data: str | None) -> str:
     return "starter"
 
 
-def _inspect(model: str, task: "Task", overrides: Mapping[str, Any]) -> tuple[str, BackboneShape]:
+def _inspect(
+    model: str, task: "Task", overrides: Mapping[str, Any], sites: Mapping[str, str]
+) -> tuple[str, BackboneShape]:
     """The path that workers load, and the shape; the model itself is let go."""
     from autopeft.backbones import STARTER, load_backbone, model_path
     from autopeft.tasks.preprocessor import load_preprocessor
@@ -332,6 +324,7 @@ def _inspect(model: str, task: "Task", overrides: Mapping[str, Any]) -> tuple[st
         num_labels=task.num_labels,
         regression=task.settings.problem == "regression",
         config_overrides=overrides,
+        sites=sites,
     )
     load_preprocessor(resolved, task.settings.modality)  # refused here rather than on every worker
     return (STARTER if model == STARTER else resolved), backbone.layout.shape

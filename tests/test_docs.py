@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from end_to_end import answer, autopeft, environment
+from shapes import VIT, transformer
 
 import autopeft as api
-from autopeft.budget import Budget
 from autopeft.dsl import read_space
-from autopeft.nouns import BackboneShape, LayerShape
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,10 +34,11 @@ def commands(document: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, minilm_folder: Path) -> Path:
-    """A folder with what the documents speak of: `./my-model`, `reviews.csv`, `tickets.jsonl`."""
+    """A folder with what the documents speak of: `./my-model`, `my.yaml`, `reviews.csv`, `tickets.jsonl`."""
     (tmp_path / "my-model").symlink_to(minilm_folder)
     words = ["good", "bad"]
     rows = [f"this one is {words[i % 2]} says critic {i},{words[i % 2]}" for i in range(40)]
+    (tmp_path / "my.yaml").write_text(blocks(ROOT / "docs" / "search-space.md", "yaml")[0])
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     tickets = [{"body": f"the {words[i % 2]} printer {i}", "queue": words[i % 2]} for i in range(40)]
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(ticket) + "\n" for ticket in tickets))
@@ -83,12 +83,18 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     assert (tmp_path / "my-adapter" / "README.md").exists()
 
 
+def test_the_how_tos_space_is_the_same_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(ROOT / "docs" / "how-to.md", "python")
+    exec(compile(block, "how-to.md", "exec"), {})  # our own text
+    space = read_space(capsys.readouterr().out, "printed.yaml")
+    assert space.name == "mine"
+    assert space.bind(VIT, 10**6).cardinality > 1
+
+
 def test_the_languages_example_is_a_space() -> None:
     (block,) = blocks(ROOT / "docs" / "search-space.md", "yaml")
     space = read_space(block, "search-space.md")
-    assert space.budgets == (Budget.parse("0.5%"),)
-    linears = {**dict.fromkeys("qkvo", (64, 64)), "up": (64, 256), "down": (256, 64)}
-    shape = BackboneShape(1_000_000, 64, 4, 256, tuple(LayerShape(linears, 64) for _ in range(4)))
+    shape = transformer(64, 4, 256, parameters=1_000_000)
     assert space.bind(shape, 10**6).limit == 5_000
 
 

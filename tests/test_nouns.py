@@ -3,8 +3,18 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.nouns import BackboneShape, Configuration, LayerShape, Module, Trial, TrialKind, TrialStatus
+from autopeft.nouns import (
+    BackboneShape,
+    Configuration,
+    LayerShape,
+    Module,
+    Place,
+    Trial,
+    TrialKind,
+    TrialStatus,
+)
 
+AT = (("sites", ("attention",)),)
 modules = st.builds(
     lambda kind, size, layers, alpha, sites: Module(
         kind[0],
@@ -12,7 +22,7 @@ modules = st.builds(
         tuple(layers),
         (("alpha", alpha), ("sites", tuple(sites)))
         if kind[0] == "lora"
-        else ((("position", kind[1]),) if kind[1] else ()),
+        else ((("position", kind[1]), ("sites", ("ffn",))) if kind[1] else AT),
     ),
     st.sampled_from([("lora", ""), ("bottleneck", "serial"), ("bottleneck", "parallel"), ("prefix", "")]),
     st.integers(0, 400),
@@ -20,7 +30,8 @@ modules = st.builds(
     st.one_of(st.integers(1, 64), st.floats(0.1, 100)),
     st.lists(st.sampled_from(["q", "k", "v"]), unique=True),
 )
-configurations = st.builds(Configuration.of, st.lists(modules, max_size=4), st.floats(1e-6, 1.0))
+further = st.dictionaries(st.sampled_from(["batch_size", "weight_decay"]), st.floats(0.1, 64), max_size=2)
+configurations = st.builds(Configuration.of, st.lists(modules, max_size=4), st.floats(1e-6, 1.0), further)
 
 
 @given(configurations)
@@ -42,15 +53,16 @@ def test_order_does_not_matter(parts: list[Module], rate: float, random: object)
 
 @given(configurations)
 def test_canonical_form_is_a_fixed_point(configuration: Configuration) -> None:
-    assert Configuration.of(configuration.modules, configuration.learning_rate) == configuration
+    again = Configuration.of(configuration.modules, configuration.learning_rate, dict(configuration.training))
+    assert again == configuration
     assert all(m.size > 0 and m.layers for m in configuration.modules)
 
 
 def test_what_is_absent_is_not_in_it() -> None:
-    kept = Module("prefix", 3, (0,))
+    kept = Module("prefix", 3, (0,), AT)
     absent = [
-        Module("bottleneck", 0, (0,), (("position", "serial"),)),
-        Module("bottleneck", 3, (), (("position", "parallel"),)),
+        Module("bottleneck", 0, (0,), (("position", "serial"), ("sites", ("ffn",)))),
+        Module("bottleneck", 3, (), (("position", "parallel"), ("sites", ("ffn",)))),
         Module("lora", 4, (0,), (("alpha", 8), ("sites", ()))),
     ]
     assert Configuration.of([*absent, kept], 1e-3).modules == (kept,)
@@ -85,10 +97,44 @@ def test_options() -> None:
     assert Module.from_json(module.to_json()) == module
 
 
-def test_sites_of_a_shape_are_those_of_every_layer() -> None:
-    both, one = LayerShape({"v": (4, 4), "q": (4, 4)}, 4), LayerShape({"q": (4, 4), "up": (4, 8)}, 4)
-    assert BackboneShape(1, 4, 1, 8, (both, one)).sites == ("q",)
-    assert BackboneShape(1, 4, 1, 8, (both, both)).sites == ("v", "q")
+def lora(size: int, layers: tuple[int, ...], *sites: str) -> Module:
+    return Module("lora", size, layers, (("alpha", 2 * size), ("sites", sites)))
+
+
+def test_places_are_grouped_into_the_fewest_modules() -> None:
+    """However an arrangement is written down, it is one configuration."""
+    whole = Configuration.of([lora(4, (0, 1, 2), "q", "v"), lora(8, (3,), "q")], 1e-3)
+    pieces = [lora(4, (i,), site) for i in (2, 0, 1) for site in ("v", "q")]
+    assert Configuration.of([lora(8, (3,), "q"), *pieces], 1e-3) == whole
+    assert len(whole.modules) == 2
+    uneven = Configuration.of([lora(4, (0, 1), "q"), lora(4, (1,), "v")], 1e-3)
+    assert {(m.layers, m.sites) for m in uneven.modules} == {((0,), ("q",)), ((1,), ("q", "v"))}
+
+
+def test_what_the_first_version_wrote_is_read() -> None:
+    """It wrote no sites where a type had one only."""
+    old = {"type": "bottleneck", "size": 6, "layers": [0, 2], "position": "serial"}
+    assert Module.from_json(old).sites == ("ffn",)
+    assert Module.from_json({"type": "prefix", "size": 3, "layers": [1]}).sites == ("attention",)
+
+
+def test_training_is_part_of_a_configuration() -> None:
+    plain = Configuration.of([], 1e-3)
+    decayed = Configuration.of([], 1e-3, {"weight_decay": 0.01234567, "batch_size": 16.0})
+    assert decayed.training == (("batch_size", 16), ("weight_decay", 0.0123))
+    assert decayed.key != plain.key
+    assert decayed.to_json()["weight_decay"] == 0.0123
+
+
+def test_sites_of_a_shape_are_those_of_some_layer() -> None:
+    linear = Place("linear", 4, 4)
+    both, one = LayerShape({"v": linear, "q": linear}), LayerShape({"q": linear, "ffn": Place("block", 4, 4)})
+    shape = BackboneShape(1, 4, 1, 8, (both, one), Place("input", 4, 4))
+    assert shape.sites == ("q", "v")
+    assert shape.place(1, "v") is None
+    assert shape.place(0, "v") == linear
+    assert shape.place(0, "input") == Place("input", 4, 4)
+    assert shape.place(1, "input") is None
 
 
 def test_a_score_is_that_of_the_last_rung_of_a_complete_trial() -> None:

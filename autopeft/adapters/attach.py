@@ -1,22 +1,39 @@
 """One small layer that puts modules on a backbone and takes them off again, whoever wrote them."""
 
+import contextlib
 import copy
+import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+import torch
+from peft import PeftModel, get_peft_model
+from peft.tuners.boft import layer as boft_layer
+from peft.tuners.shira import layer as shira_layer
+from peft.tuners.supertuning import layer as supertuning_layer
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
-from autopeft.adapters.bottleneck import Bottleneck, attach_parallel, attach_serial
-from autopeft.adapters.prefix import Prefix, attach_prefix
+from autopeft.adapters.data_init import corda_prepare, eva_init
+from autopeft.adapters.own import Scores, attach_own, own_name
+from autopeft.adapters.peft_methods import Planned, peft_configs
+from autopeft.adapters.prompts import check_prompt
+from autopeft.adapters.stack import Stack
 from autopeft.backbones import Layout
-from autopeft.dsl import trainable_parameters
-from autopeft.nouns import Configuration, Module
+from autopeft.dsl.cost import trainable_parameters
+from autopeft.dsl.own_types import OWN_TYPES
+from autopeft.dsl.peft_types import changes_base
+from autopeft.errors import TrialError
+from autopeft.nouns import Configuration
 
 OWN = "autopeft_modules"  # the submodule of the model that holds our modules while they are on
+
+Batches = Callable[[], Iterable[dict[str, torch.Tensor]]]
+"""Begins anew a pass over training batches, without their labels."""
+
+Make = Callable[[int, Planned], PeftModel]
+"""Wraps the bare model for the adapter of a number."""
 
 
 @dataclass
@@ -24,47 +41,57 @@ class Attached:
     """Modules that are on a model.
 
     Attributes:
-        model: The model; its forward pass goes through the modules.
-        own: Our modules by name, such as `layer3_serial`.
-        peft: peft's wrapper where the configuration has a LoRA, else None.
+        model: The model.
+        own: Our modules by name, such as `layer3_ffn_bottleneck_16_relu_serial_1p0`.
+        planned: peft's adapters, in the order in which they were put on.
+        stack: The same on the model.
     """
 
     model: PreTrainedModel
     own: nn.ModuleDict
-    peft: PeftModel | None
+    planned: list[Planned]
+    stack: Stack
     _undo: list[Callable[[], None]]
-    _heads: dict[str, nn.Module]
+    _heads: tuple[str, ...]
+
+    @property
+    def runner(self) -> nn.Module:
+        """What takes a batch: the model, or peft's wrapper around it where tokens go before the input."""
+        return self.stack.runner
 
     def module_parameters(self) -> list[nn.Parameter]:
         """The modules' parameters, without the head."""
-        lora = [p for name, p in self.model.named_parameters() if "lora_" in name]
-        return [*lora, *self.own.parameters()]
+        return [*self.stack.parameters(), *self.own.parameters()]
 
     def trainable(self) -> list[nn.Parameter]:
         """All that is trained: the modules' parameters and the head's."""
-        return [p for p in self.model.parameters() if p.requires_grad]
+        return [p for p in self.runner.parameters() if p.requires_grad]
 
-    def head_state(self) -> dict[str, "nn.Parameter"]:
+    def head_state(self) -> dict[str, torch.Tensor]:
         """The head's tensors by path, as they are trained."""
         state = {}
         for path in self._heads:
-            module = self.model.get_submodule(path)
-            for name, tensor in _trained_copy(module).state_dict().items():
+            for name, tensor in trained_copy(self.model.get_submodule(path)).state_dict().items():
                 state[f"{path}.{name}"] = tensor
         return state
 
+    def after_step(self, step: int) -> None:
+        """What a module does after an optimiser step, numbered from 1, while gradients are still there."""
+        self.stack.after_step(step)
+
+    def penalty(self) -> torch.Tensor | None:
+        """What the modules add to the loss; None where they add nothing."""
+        return self.stack.penalty()
+
     def detach(self) -> None:
-        """Take every module off: the backbone is what it was, all of it frozen. The head keeps its start."""
+        """Take every module off: the model is what it was, all of it frozen. The head keeps its start."""
         for undo in reversed(self._undo):
             undo()
         self._undo.clear()
-        if hasattr(self.model, OWN):
-            delattr(self.model, OWN)
-        if self.peft is not None:
-            self.peft.unload()
-        for path, head in self._heads.items():
-            _replace(self.model, path, head)
+        self.stack.take_off()
         self.model.requires_grad_(False)
+        for layer in (shira_layer, supertuning_layer):  # they would keep every layer that there ever was
+            layer._warn_once_about_module_hooks.cache_clear()
 
 
 def head_roots(head: Sequence[str], body: str) -> tuple[str, ...]:
@@ -83,10 +110,13 @@ def attach(
     configuration: Configuration,
     *,
     text: bool = True,
+    steps: int | None = None,
+    batches: Batches | None = None,
+    scores: Scores | None = None,
 ) -> Attached:
-    """Put a configuration's modules on a frozen model, identity before training, and unfreeze its head.
+    """Put a configuration's modules on a frozen model, identity before training where they promise it; unfreeze its head.
 
-    Fresh weights come from torch's global generator, LoRA's first, then the configuration's order: seed it before.
+    Fresh weights come from torch's global generator, peft's first, then ours in the configuration's order: seed it before.
 
     Args:
         model: A model without modules.
@@ -94,79 +124,107 @@ def attach(
         head: Paths of the head's modules.
         configuration: What to put on.
         text: Whether the task is sequence classification, which peft has a name for.
+        steps: Optimiser steps in all: AdaLoRA's schedule hangs on them.
+        batches: For initialisations that look at training data (EVA, CorDA).
+        scores: For masks that look at scores.
+
+    Raises:
+        BackboneError: Modules that cannot be together at one place, or that this model cannot take.
+        TrialError: An initialisation needs training data that are not there, or failed on them.
 
     >>> attached = attach(model, layout, head, configuration)           # doctest: +SKIP
     >>> sum(p.numel() for p in attached.module_parameters())            # doctest: +SKIP
     1734
     """
+
+    def make(number: int, planned: Planned) -> PeftModel:
+        init = getattr(planned.config, "init_lora_weights", None)
+        if init not in ("eva", "corda"):
+            return get_peft_model(model, planned.config)
+        if batches is None:
+            raise TrialError(f"init {init} looks at training data, and there are none here.")
+        try:
+            if init == "corda":
+                corda_prepare(model, planned.config, batches)
+            wrapper = get_peft_model(model, planned.config)
+            if init == "eva":
+                eva_init(wrapper, batches)
+        except (ValueError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+            raise TrialError(f"init {init} failed on the training data: {error}") from None
+        return wrapper
+
+    attached = put_on(model, layout, head, configuration, make, text=text, steps=steps, scores=scores)
+    built = sum(p.numel() for p in attached.module_parameters())
+    expected = trainable_parameters(configuration, layout.shape)
+    if built != expected:
+        attached.detach()
+        raise AssertionError(f"built {built} trainable parameters where the cost table says {expected}")
+    return attached
+
+
+def put_on(
+    model: PreTrainedModel,
+    layout: Layout,
+    head: Sequence[str],
+    configuration: Configuration,
+    make: Make,
+    *,
+    text: bool,
+    steps: int | None = None,
+    scores: Scores | None = None,
+    saved: bool = False,
+) -> Attached:
+    """As `attach`, with peft's adapters from wherever `make` takes them, and no count.
+
+    With `saved`, our own modules are put on to be loaded into: no mask is computed, so none needs scores.
+    """
     roots = head_roots(head, model.base_model_prefix)
-    heads = {path: model.get_submodule(path) for path in roots}
-    attached = Attached(model, nn.ModuleDict(), None, [], heads)
-    loras = [m for m in configuration.modules if m.type == "lora"]
-    if len(loras) > 1:
-        raise ValueError("a configuration has at most one LoRA module")
-    if loras:
-        attached.peft = _attach_lora(model, lora_config(model, loras[0], layout, roots, text=text))
+    attached = Attached(model, nn.ModuleDict(), [], Stack(model), [], roots)
     try:
+        with quietly():
+            attached.planned = peft_configs(model, layout, configuration.modules, roots, text, steps)
+            if any(planned.type == "shira" for planned in attached.planned):
+                torch.sparse.check_sparse_tensor_invariants.disable()  # as they are, but torch would say so
+            for number, planned in enumerate(attached.planned):
+                attached.stack.add(
+                    functools.partial(make, number, planned),
+                    innermost=planned.innermost,
+                    residual=planned.paths if changes_base(planned.type, planned.options) else (),
+                )
         for module in configuration.modules:
-            if module.type != "lora":
+            if module.type in OWN_TYPES:
                 for layer in module.layers:
-                    _attach_own(attached, layout, module, layer)
+                    for site in module.sites:
+                        if layout.shape.place(layer, site) is not None:
+                            own, undo = attach_own(model, layout, module, layer, site, scores, saved=saved)
+                            attached.own[own_name(module, layer, site)] = own
+                            attached._undo.append(undo)
         model.add_module(OWN, attached.own.to(device=model.device, dtype=model.dtype))
-        if attached.peft is None:
-            for path, module in heads.items():  # a copy, as peft does it: the original keeps its start
-                _replace(model, path, copy.deepcopy(module).requires_grad_(True))
-        built = sum(p.numel() for p in attached.module_parameters())
-        expected = trainable_parameters(configuration, layout.shape)
-        if built != expected:
-            raise AssertionError(f"built {built} trainable parameters where the cost table says {expected}")
+        if not attached.planned:
+            for path in roots:  # a copy, as peft does it: the original keeps its start
+                _replace(model, path, copy.deepcopy(model.get_submodule(path)).requires_grad_(True))
+        if attached.runner is not model:
+            check_prompt(attached.runner, model)
     except BaseException:
         attached.detach()  # a model is never left with half a configuration on it
         raise
     return attached
 
 
-def _attach_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """peft without advice for a person who writes a configuration, and without a compiler."""
+    kernel = boft_layer._FBD_CUDA
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"peft\.")
         # peft 0.21 asks transformers 5 by the old name; a person who runs a search can do nothing about it.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return get_peft_model(model, config)
-
-
-def lora_config(
-    model: PreTrainedModel, module: Module, layout: Layout, head: Sequence[str], *, text: bool
-) -> LoraConfig:
-    """peft's own configuration of a LoRA module: each target by its full path, so that nothing else matches."""
-    targets = [layout.layers[layer].sites[site] for layer in module.layers for site in module.option("sites")]
-    alpha = module.option("alpha")
-    return LoraConfig(
-        r=module.size,
-        lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,
-        target_modules=targets,
-        modules_to_save=list(head),
-        fan_in_fan_out=all(isinstance(model.get_submodule(path), Conv1D) for path in targets),
-        task_type=TaskType.SEQ_CLS if text else None,
-    )
-
-
-def _attach_own(attached: Attached, layout: Layout, module: Module, layer: int) -> None:
-    where, shape = layout.layers[layer], layout.shape
-    model = attached.model
-    if module.type == "prefix":
-        prefix = Prefix(module.size, shape.layers[layer].prefix_width)
-        attached.own[f"layer{layer}_prefix"] = prefix
-        attached._undo.append(attach_prefix(prefix, model, model.get_submodule(where.attention)))
-        return
-    bottleneck = Bottleneck(shape.hidden, module.size)
-    position = module.option("position")
-    attached.own[f"layer{layer}_{position}"] = bottleneck
-    last = model.get_submodule(where.sites["down"])
-    if position == "serial":
-        handles = attach_serial(bottleneck, last)
-    else:
-        first = model.get_submodule(where.sites["up"])
-        handles = attach_parallel(bottleneck, first, last)
-    attached._undo.extend(handle.remove for handle in handles)
+        # Or every layer of BOFT would try to compile a kernel, which one butterfly factor does not need.
+        boft_layer._FBD_CUDA = kernel or False
+        try:
+            yield
+        finally:
+            boft_layer._FBD_CUDA = kernel
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
@@ -174,11 +232,11 @@ def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), name, module)
 
 
-def _trained_copy(module: nn.Module) -> nn.Module:
-    # peft keeps a trained copy of each module in `modules_to_save` beside the original.
+def trained_copy(module: nn.Module) -> nn.Module:
+    """A module of the head as it is trained: peft keeps a copy beside the original."""
     copies = getattr(module, "modules_to_save", None)
     if isinstance(copies, nn.ModuleDict):
-        copy = copies["default"]
-        assert isinstance(copy, nn.Module)
-        return copy
+        trained = copies["default"]
+        assert isinstance(trained, nn.Module)
+        return trained
     return module

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -43,28 +43,42 @@ class Prefix(nn.Module):
         return (scores @ values).transpose(1, 2)
 
 
-def attach_prefix(prefix: Prefix, model: PreTrainedModel, attention: nn.Module) -> Callable[[], None]:
-    """Join a prefix to an attention module; the returned function takes it off again.
+def put_prefix(
+    model: nn.Module, attention: str, length: int, width: int
+) -> tuple[nn.Module, Callable[[], None]]:
+    """Join a prefix to an attention module, whose configuration gets an implementation that looks for prefixes.
 
     Args:
-        prefix: The prefix.
-        model: The model; its attention implementation is switched to one that looks for prefixes.
-        attention: The attention module, as it hands itself to the attention interface.
+        model: The model.
+        attention: Path of the attention module that hands itself to the attention interface.
+        length: Tokens of the prefix.
+        width: Numbers of a token's keys, and of its values.
+
+    Returns:
+        The prefix, and the function that takes it off.
     """
-    _look_for_prefixes(model)
-    object.__setattr__(attention, "prefix_of_autopeft", prefix)  # no submodule: the backbone stays as it was
-    return lambda: object.__delattr__(attention, "prefix_of_autopeft")
+    module = model.get_submodule(attention)
+    prefix = Prefix(length, width)
+    config: Any = module.config
+    current = config._attn_implementation
+    config._attn_implementation = _looking_for_prefixes(current or "eager")
+    object.__setattr__(module, "prefix_of_autopeft", prefix)  # no submodule: the backbone stays as it was
+
+    def take_off() -> None:
+        object.__delattr__(module, "prefix_of_autopeft")
+        config._attn_implementation = current  # layers share it: the prefix that was put on first restores it
+
+    return prefix, take_off
 
 
-def _look_for_prefixes(model: PreTrainedModel) -> None:
-    current = model.config._attn_implementation or "eager"
-    if current.startswith(_NAME):
-        return
-    name = _NAME + current
-    AttentionInterface.register(name, _prefixed(current))
-    if current in ALL_MASK_ATTENTION_FUNCTIONS:
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[current])
-    model.set_attn_implementation(name)
+def _looking_for_prefixes(implementation: str) -> str:
+    if implementation.startswith(_NAME):
+        return implementation
+    name = _NAME + implementation
+    AttentionInterface.register(name, _prefixed(implementation))
+    if implementation in ALL_MASK_ATTENTION_FUNCTIONS:
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
+    return name
 
 
 def _prefixed(implementation: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:

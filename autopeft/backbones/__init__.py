@@ -1,7 +1,15 @@
 """What a backbone offers: loading it, its layers and sites, its task head."""
 
 from autopeft.backbones.layout import LayerLayout, Layout
-from autopeft.backbones.load import STARTER, Backbone, load_backbone, model_path, read_config, reset_head
+from autopeft.backbones.load import (
+    STARTER,
+    Backbone,
+    load_backbone,
+    model_path,
+    read_backbone,
+    read_config,
+    reset_head,
+)
 
 __all__ = [
     "STARTER",
@@ -10,6 +18,7 @@ __all__ = [
     "Layout",
     "load_backbone",
     "model_path",
+    "read_backbone",
     "read_config",
     "reset_head",
 ]

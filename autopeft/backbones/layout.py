@@ -1,142 +1,123 @@
-"""Where the sites of a backbone are, found by inspection and never by the model's name.
+"""Where the sites of a backbone are and how large they are, found by inspection and never by the model's name.
 
-Projections are told by the last part of their path (`q_proj`, `query`, `c_attn`, ...): architectures differ in
-names, hardly in meaning. A layer is a member of the model's largest list of equal blocks.
+Only shapes are looked at, never data: a model on the meta device has a layout too.
 """
 
-import re
-from dataclasses import dataclass
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from autopeft.errors import BackboneError
-from autopeft.nouns import BackboneShape, LayerShape
-
-# The first pattern that matches a linear map's path inside its layer names the site.
-_SITES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (site, re.compile(rf"(^|\.)({pattern})$"))
-    for site, pattern in (
-        ("qkv", r"c_attn|query_key_value|qkv|qkv_proj|Wqkv|in_proj"),
-        ("q", r"q_proj|query|q_lin|q|query_proj|wq"),
-        ("k", r"k_proj|key|k_lin|k|key_proj|wk"),
-        ("v", r"v_proj|value|v_lin|v|value_proj|wv"),
-        (
-            "o",
-            r"o_proj|out_proj|out_lin|attn\.c_proj|attention\.output\.dense|self_attention\.dense"
-            r"|attention\.dense|self_attn\.dense|attn\.o|attn\.proj|attn\.Wo",
-        ),
-        ("gate", r"gate_proj|wi_0"),
-        (
-            "up",
-            r"up_proj|fc1|c_fc|lin1|intermediate\.dense|dense_h_to_4h|wi|wi_1|fc_in|linear1|mlp\.Wi|gate_up_proj|ffn",
-        ),
-        (
-            "down",
-            r"down_proj|fc2|mlp\.c_proj|lin2|output\.dense|dense_4h_to_h|wo|fc_out|linear2|mlp\.Wo|ffn_output",
-        ),
-    )
+from autopeft.backbones.names import (
+    check_by_hand,
+    ends_in,
+    forward_source,
+    linear_maps,
+    objection,
+    site_by_pattern,
+    site_of,
 )
+from autopeft.backbones.stacks import find_layers, unread_blocks
+from autopeft.errors import BackboneError
+from autopeft.nouns import SITES, BackboneShape, LayerShape, Place
+
+_MOST_NAMED = 12  # linear maps that a sentence lists
 
 
 @dataclass(frozen=True)
 class LayerLayout:
-    """Where one layer's sites are.
+    """Where one layer's sites are. All paths are paths in the model.
 
     Attributes:
-        sites: Site to the module's path in the model.
-        attention: Path of the self-attention module that holds the projections; empty if there is none.
+        path: The layer.
+        sites: Linear site to its linear map.
+        attention: The self-attention module that holds the projections; empty if there is none.
+        norms: The norms of the layer.
+        blocks: `attention` and `ffn`, where they are, to the linear map whose input is the block's input and the one
+            whose output is the block's output.
     """
 
+    path: str
     sites: dict[str, str]
     attention: str
+    norms: tuple[str, ...]
+    blocks: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the sites of a whole backbone are, and how large they are."""
+    """Where the sites of a whole backbone are, and how large they are.
+
+    Attributes:
+        layers: Encoder before decoder, first tower before second.
+        shape: The same layers as a search space sees them.
+        input: Path of the token embedding that a prompt can join; empty where none can.
+        unnamed: Ends of the paths of linear maps in layers that are no site: what `--sites` could name.
+    """
 
     layers: tuple[LayerLayout, ...]
     shape: BackboneShape
+    input: str
+    unnamed: tuple[str, ...] = ()
 
 
-def find_layout(model: PreTrainedModel, backbone_parameters: int) -> Layout:
+@dataclass
+class _Reading:
+    """What is noted while layers are read."""
+
+    by_hand: dict[str, str]
+    refused: dict[str, str] = field(default_factory=dict)
+    several: set[str] = field(default_factory=set)
+    unnamed: dict[str, None] = field(default_factory=dict)  # an ordered set
+    taken: set[int] = field(default_factory=set)
+
+
+def find_layout(
+    model: PreTrainedModel, backbone_parameters: int, sites: Mapping[str, str] | None = None
+) -> Layout:
     """Find a model's layers and sites.
 
+    Args:
+        model: Any model of transformers, with a head or without.
+        backbone_parameters: Its parameters without the head.
+        sites: Sites that are named by hand: site to the end of a linear map's path inside its layer, as in
+            `{"q": "attn.q_proj"}`. They go before what is found.
+
     Raises:
-        BackboneError: No repeated blocks with known linear maps were found, their widths differ, or the model is
-            an encoder and a decoder.
+        BackboneError: No layers with known linear maps were found, or a site that is named by hand is not there.
     """
-    name, config = type(model).__name__, model.config.get_text_config()
-    if model.config.is_encoder_decoder:
-        raise BackboneError(
-            f"a {name} is an encoder with a decoder: use a model that is one of the two, such as BERT or GPT-2."
-        )
-    blocks_path, blocks = _blocks(model)
-    layouts, shapes = [], []
-    for i, block in enumerate(blocks):
-        layout, shape = _layer(model, f"{blocks_path}.{i}", block)
-        layouts.append(layout)
-        shapes.append(shape)
-    if not all(shape.linears for shape in shapes):
-        raise BackboneError(
-            f"the layers of a {name} ({blocks_path}) hold no linear maps that are known as "
-            f"{', '.join(site for site, _ in _SITES)}, each once."
-        )
-    widths = {_hidden(shape) for shape in shapes}
-    if len(widths) > 1:
-        listed = ", ".join(map(str, sorted(widths)))
-        raise BackboneError(
-            f"the layers of a {name} have different widths ({listed}); one width is supported."
-        )
-    heads = getattr(config, "num_attention_heads", 0)
-    # The inputs of `down`, because `up` may be one map with the gate.
-    intermediate = shapes[0].linears["down"][0] if "down" in shapes[0].linears else 0
-    whole = BackboneShape(
-        backbone_parameters, widths.pop(), heads if isinstance(heads, int) else 0, intermediate, tuple(shapes)
+    reading = _Reading(check_by_hand(sites or {}))
+    layers = find_layers(model, reading.by_hand)
+    if not layers:
+        raise _unread(model, reading.by_hand)
+    read = [_layer(path, block, reading) for path, block in layers]
+    _check_by_hand_is_there(model, layers, [layout for layout, _ in read], reading)
+    shapes = [shape for _, shape in read]
+    there = {site for shape in shapes for site in shape.places}
+    refused = {site: reason for site, reason in reading.refused.items() if site not in there}
+    for site in reading.several - there:
+        refused[site] = "it is there several times in a layer, as in experts, and no one of them is meant"
+    if not any(place.kind in ("linear", "block") for shape in shapes for place in shape.places.values()):
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in refused.items())
+        raise BackboneError(f"no site of a {type(model).__name__} can take a module: {reasons}.")
+    embedding, width, reason = _input(model)
+    if reason:
+        refused["input"] = reason
+    shape = BackboneShape(
+        parameters=backbone_parameters,
+        hidden=max(_hidden(shape) for shape in shapes),
+        heads=_heads(model),
+        # The inputs of `down`, because `up` may be one map with the gate.
+        intermediate=max(s.places["down"].inputs if "down" in s.places else 0 for s in shapes),
+        layers=tuple(shapes),
+        input=Place("input", width, width) if embedding else None,
+        refused={site: refused[site] for site in SITES if site in refused},
     )
-    return Layout(tuple(layouts), whole)
-
-
-def _blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    found = [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-        and len({type(child) for child in module}) == 1
-        and any(isinstance(m, nn.Linear | Conv1D) for m in module.modules())
-    ]
-    if not found:
-        raise BackboneError(f"no transformer layers were found in a {type(model).__name__}.")
-    return max(found, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))
-
-
-def _layer(model: PreTrainedModel, path: str, block: nn.Module) -> tuple[LayerLayout, LayerShape]:
-    sites: dict[str, str] = {}
-    linears: dict[str, tuple[int, int]] = {}
-    attention = ""
-    twice: set[str] = set()
-    for name, module in block.named_modules():
-        if not isinstance(module, nn.Linear | Conv1D) or "cross" in name.lower():
-            continue
-        site = next((site for site, pattern in _SITES if pattern.search(name)), None)
-        if site is None:
-            continue
-        if site in sites:
-            twice.add(site)  # of experts, say: which one is meant is unknown, so the site is not offered
-            continue
-        sites[site] = f"{path}.{name}"
-        linears[site] = linear_size(module)
-        if site in ("k", "qkv") and not attention:
-            attention = f"{path}.{name.rpartition('.')[0]}"
-    for site in twice:
-        del sites[site], linears[site]
-    width = 0
-    if attention and not {"k", "qkv"} & twice and getattr(model, "_supports_attention_backend", False):
-        width = _key_width(model, linears)
-    order = [site for site, _ in _SITES if site in linears]
-    return LayerLayout(sites, attention), LayerShape({site: linears[site] for site in order}, width)
+    return Layout(tuple(layout for layout, _ in read), shape, embedding, tuple(reading.unnamed))
 
 
 def linear_size(module: nn.Module) -> tuple[int, int]:
@@ -147,14 +128,178 @@ def linear_size(module: nn.Module) -> tuple[int, int]:
     return int(weight.shape[0]), int(weight.shape[1])  # type: ignore[index]
 
 
-def _key_width(model: PreTrainedModel, linears: dict[str, tuple[int, int]]) -> int:
-    if "k" in linears:
-        return linears["k"][1]
-    config = model.config.get_text_config()  # one fused map: the configuration knows the share of the keys
-    heads = int(config.num_attention_heads)
-    head_size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    return int(getattr(config, "num_key_value_heads", None) or heads) * head_size
+def _layer(path: str, block: nn.Module, reading: _Reading) -> tuple[LayerLayout, LayerShape]:
+    sites: dict[str, str] = {}
+    places: dict[str, Place] = {}
+    holders: dict[str, nn.Module] = {}
+    several: set[str] = set()
+    for name, linear, parent in linear_maps(block):
+        if id(linear) in reading.taken:
+            continue  # shared with an earlier layer: what is put on it there is in both
+        reading.taken.add(id(linear))
+        site = site_of(name, parent, reading.by_hand)
+        reason = objection(parent, name.rpartition(".")[2])
+        if site is None:
+            reading.unnamed[name] = None
+        elif reason:
+            reading.refused[site] = reason
+        elif site in sites:
+            several.add(site)
+        else:
+            sites[site], places[site], holders[site] = f"{path}.{name}", _linear_place(linear), parent
+    for site in several:
+        del sites[site], places[site]
+    for name, parameter in block.named_parameters():
+        if parameter.dim() == 3 and (site := site_by_pattern(name)):
+            reading.refused[site] = (
+                "the experts of a layer are one tensor of three dimensions and no linear map"
+            )
+    reading.several |= several
+
+    key = "k" if "k" in sites else "qkv"
+    attention = sites[key].rpartition(".")[0] if key in sites else ""
+    blocks: dict[str, tuple[str, str]] = {}
+    for block_name, (first, last) in _block_ends(sites).items():
+        blocks[block_name] = (sites[first], sites[last])
+        width = _prefix_width(places, holders[key]) if block_name == "attention" and attention else 0
+        places[block_name] = Place("block", places[first].inputs, places[last].outputs, prefix_width=width)
+    norms = {
+        f"{path}.{name}": norm
+        for name, norm in block.named_modules()
+        if _is_norm(norm) and id(norm) not in reading.taken
+    }
+    if norms:
+        reading.taken.update(map(id, norms.values()))
+        places["norm"] = _norm_place(norms.values())
+    ordered = LayerShape({site: places[site] for site in SITES if site in places})
+    sites = {site: sites[site] for site in SITES if site in sites}
+    return LayerLayout(path, sites, attention, tuple(norms), blocks), ordered
+
+
+def _linear_place(linear: nn.Module) -> Place:
+    inputs, outputs = linear_size(linear)
+    bias = 0 if linear.bias is None else linear.bias.numel()  # type: ignore[operator]
+    return Place("linear", inputs, outputs, bias=int(bias), transposed=isinstance(linear, Conv1D))
+
+
+def _norm_place(norms: Iterable[nn.Module]) -> Place:
+    sizes = {"weight": 0, "bias": 0}
+    for norm in norms:
+        for name, parameter in norm.named_parameters():
+            sizes[name] += parameter.numel()
+    return Place("norm", sizes["weight"], sizes["weight"], bias=sizes["bias"])
+
+
+def _block_ends(sites: Iterable[str]) -> dict[str, tuple[str, str]]:
+    ends = {}
+    for block, firsts, last in (("attention", ("q", "qkv"), "o"), ("ffn", ("gate", "up"), "down")):
+        first = next((site for site in firsts if site in sites), None)
+        if first is not None and last in sites:
+            ends[block] = (first, last)
+    return ends
+
+
+def _prefix_width(places: Mapping[str, Place], attention: nn.Module) -> int:
+    # A prefix joins where attention is computed by a function of transformers' attention interface.
+    if not hasattr(attention, "config") or "ALL_ATTENTION_FUNCTIONS" not in forward_source(
+        type(attention).forward
+    ):
+        return 0
+    if "k" not in places:  # one fused map: the output projection knows how much of it is the queries
+        keys, odd = divmod(places["qkv"].outputs - places["o"].inputs, 2)
+        return 0 if odd else max(keys, 0)
+    alike = "v" in places and places["v"].outputs == places["k"].outputs
+    return places["k"].outputs if alike else 0
+
+
+def _is_norm(module: nn.Module) -> bool:
+    own = {name for name, _ in module.named_parameters(recurse=False)}
+    named = type(module).__name__.endswith("Norm") or isinstance(
+        module, nn.LayerNorm | nn.RMSNorm | nn.GroupNorm
+    )
+    return named and "weight" in own and own <= {"weight", "bias"} and not list(module.children())
+
+
+def _input(model: PreTrainedModel) -> tuple[str, int, str]:
+    """Path and width of the token embedding that a prompt can join; else why none can, empty if there is no text."""
+    taken = inspect.signature(model.forward).parameters
+    if not {"input_ids", "inputs_embeds"} <= taken.keys():
+        return "", 0, ""
+    if model.config.is_encoder_decoder:
+        return "", 0, "the classifier of an encoder with a decoder looks for the end of the text in token ids"
+    try:
+        embedding = model.get_input_embeddings()
+    except NotImplementedError:
+        return "", 0, ""
+    if not isinstance(embedding, nn.Embedding):
+        return "", 0, ""
+    path = next((name for name, module in model.named_modules() if module is embedding), "")
+    return path, embedding.embedding_dim, ""
+
+
+def _heads(model: PreTrainedModel) -> int:
+    try:
+        heads = getattr(model.config.get_text_config(), "num_attention_heads", 0)
+    except RuntimeError:  # a configuration whose layers differ does not answer for all of them
+        return 0
+    if isinstance(heads, list | tuple):  # a number for each stage
+        heads = max(heads, default=0)
+    return heads if isinstance(heads, int) else 0
 
 
 def _hidden(layer: LayerShape) -> int:
-    return layer.linears["down"][1] if "down" in layer.linears else next(iter(layer.linears.values()))[0]
+    for site, end in (("down", "outputs"), ("o", "outputs"), ("in", "inputs")):
+        if site in layer.places:
+            return int(getattr(layer.places[site], end))
+    return next((place.inputs for place in layer.places.values() if place.kind == "linear"), 0)
+
+
+def _unread(model: nn.Module, by_hand: Mapping[str, str]) -> BackboneError:
+    name = type(model).__name__
+    path, linears = unread_blocks(model)
+    if not linears:
+        return BackboneError(f"no layers were found in a {name}: it has no list of blocks with linear maps.")
+    ends = [end for end, _ in linears]
+    if by_hand:
+        site, wanted = next(iter(by_hand.items()))
+        return _absent(name, site, wanted, path, ends)
+    return BackboneError(
+        f"no site was found in the layers of a {name}: the blocks in {path} hold the linear maps {_listed(ends)}; "
+        f"name them by hand, such as --sites {_example(*linears[0])}."
+    )
+
+
+def _check_by_hand_is_there(
+    model: nn.Module, layers: list[tuple[str, nn.Module]], layouts: list[LayerLayout], reading: _Reading
+) -> None:
+    kind = type(model).__name__
+    for site, end in reading.by_hand.items():
+        for _, block in layers:
+            found = [name for name, _, _ in linear_maps(block) if ends_in(name, end)]
+            if len(found) > 1:
+                raise BackboneError(
+                    f"'{site}={end}' names {len(found)} linear maps in a layer of a {kind}, {_listed(found)}: "
+                    "write more of the path."
+                )
+        if site not in reading.refused and not any(site in layout.sites for layout in layouts):
+            path, block = layers[0]
+            raise _absent(kind, site, end, path, [name for name, _, _ in linear_maps(block)])
+
+
+def _absent(name: str, site: str, end: str, path: str, ends: list[str]) -> BackboneError:
+    close = difflib.get_close_matches(end, ends, n=1)
+    hint = f" Did you mean '{site}={close[0]}'?" if close else ""
+    return BackboneError(
+        f"the site '{site}' was not found: no linear map in the layers of a {name} has a path that ends in '{end}'; "
+        f"{path} holds {_listed(ends)}.{hint}"
+    )
+
+
+def _listed(ends: list[str]) -> str:
+    more = f" and {len(ends) - _MOST_NAMED} more" if len(ends) > _MOST_NAMED else ""
+    return ", ".join(ends[:_MOST_NAMED]) + more
+
+
+def _example(end: str, linear: nn.Module) -> str:
+    inputs, outputs = linear_size(linear)
+    return f"{'q' if inputs == outputs else 'up' if inputs < outputs else 'down'}={end}"

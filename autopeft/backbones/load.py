@@ -5,19 +5,27 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+)
 
 from autopeft.backbones.layout import Layout, find_layout
 from autopeft.errors import BackboneError
 
 STARTER = "starter"  # `--model starter`: the vision transformer that ships with autopeft
 _STARTER_FOLDER = Path(__file__).parent / "starter"
+
+Modality: TypeAlias = Literal["text", "image"]
 
 # More of the backbone missing from the checkpoint than this, and it is not the backbone's checkpoint.
 _MOST_MISSING_FRACTION = 0.2
@@ -81,17 +89,18 @@ def read_config(path: str) -> Any:
     try:
         with _quiet():
             return AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise BackboneError(_unreadable(path, error)) from None
 
 
 def load_backbone(
     path: str,
     *,
-    modality: Literal["text", "image"],
+    modality: Modality,
     num_labels: int,
     regression: bool,
     config_overrides: Mapping[str, Any] | None = None,
+    sites: Mapping[str, str] | None = None,
 ) -> Backbone:
     """Load a model with a new head and freeze all of it.
 
@@ -101,13 +110,20 @@ def load_backbone(
         num_labels: Width of the head.
         regression: Whether the head predicts a number.
         config_overrides: Fields of the model's configuration to change, such as `num_hidden_layers`.
+        sites: Sites that are named by hand, as `find_layout` takes them.
 
     Raises:
-        BackboneError: The model cannot be read, is not of this modality, or its checkpoint lacks its weights.
+        BackboneError: The model cannot be read, is not of this modality, its checkpoint lacks its weights, or no
+            layers or sites were found in it.
     """
-    auto = AutoModelForSequenceClassification if modality == "text" else AutoModelForImageClassification
+    config = read_config(path)
+    auto, known = _classifiers(modality)
+    if type(config) not in known:
+        raise BackboneError(
+            f"transformers has no {modality} classifier on a {config.model_type} model ('{path}')."
+        )
     overrides = dict(config_overrides or {})
-    unknown = [name for name in overrides if not hasattr(read_config(path), name)]
+    unknown = [name for name in overrides if not hasattr(config, name)]
     if unknown:
         raise BackboneError(f"the configuration of '{path}' has no field '{unknown[0]}'.")
     try:
@@ -144,7 +160,41 @@ def load_backbone(
         )
     if not head:
         raise BackboneError(f"no task head was found in a {type(model).__name__}.")
-    return Backbone(model, find_layout(model, kept), tuple(head), modality == "text")
+    return Backbone(model, find_layout(model, kept, sites), tuple(head), modality == "text")
+
+
+def read_backbone(path: str, sites: Mapping[str, str] | None = None) -> tuple[str, Layout]:
+    """What a model offers, from its configuration alone: no weights are read, and none take memory.
+
+    Args:
+        path: A folder or hub id, from `model_path`.
+        sites: Sites that are named by hand, as `find_layout` takes them.
+
+    Returns:
+        The model's class and its layout. The class is the one that a search loads, for texts or for images, or the
+        bare model where transformers has neither classifier. All of its body counts as the backbone's parameters;
+        for a search, parts that the checkpoint has no weights of belong to the head.
+
+    Raises:
+        BackboneError: The configuration cannot be read, or no layers or sites were found.
+    """
+    config = read_config(path)
+    classifiers = [_classifiers(modality) for modality in get_args(Modality)]
+    auto = next((auto for auto, known in classifiers if type(config) in known), AutoModel)
+    try:
+        with _quiet(), torch.device("meta"):
+            model = auto.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, NotImplementedError) as error:
+        raise BackboneError(_unreadable(path, error)) from None
+    parameters = sum(p.numel() for p in model.base_model.parameters())
+    return type(model).__name__, find_layout(model, parameters, sites)
+
+
+def _classifiers(modality: Modality) -> tuple[Any, Any]:
+    """The class that loads classifiers of texts or images, and the configurations that it knows."""
+    if modality == "text":
+        return AutoModelForSequenceClassification, transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    return AutoModelForImageClassification, transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 
 def reset_head(model: nn.Module, head: tuple[str, ...], std: float = 0.02) -> None:
@@ -185,6 +235,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _unreadable(path: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = str(error).strip().partition("\n")[0].rstrip(":")
+    reason = said or type(error).__name__
     kind = "folder" if Path(path).is_dir() else "hub id (there is no such folder)"
     return f"cannot load a model from the {kind} '{path}': {reason}"

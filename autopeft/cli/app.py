@@ -5,7 +5,10 @@ from typing import Annotated
 import typer
 
 from autopeft import __version__
+from autopeft.cli import space
+from autopeft.cli.backbone import backbone
 from autopeft.cli.export import export
+from autopeft.cli.modules import modules
 from autopeft.cli.search import search
 from autopeft.cli.studies import front, show, studies
 
@@ -39,5 +42,6 @@ def _options(
     pass
 
 
-for command in (search, studies, front, show, export):
+for command in (search, studies, front, show, export, backbone, modules):
     app.command()(command)
+app.add_typer(space.app)

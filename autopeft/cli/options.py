@@ -28,6 +28,17 @@ StudyName: TypeAlias = Annotated[
     str, typer.Argument(metavar="STUDY", help="The study's name; `autopeft studies` lists them.")
 ]
 
+Sites: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sites",
+        metavar="SITE=PATH",
+        help="Name a site by hand: the end of a linear map's path inside its layer, as in q=attn.q_proj. "
+        "May be given several times.",
+        show_default=False,
+    ),
+]
+
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -74,3 +85,23 @@ def parse_fields(texts: Iterable[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             fields[key] = value
     return fields
+
+
+def parse_sites(texts: Iterable[str]) -> dict[str, str]:
+    """Read `SITE=PATH` texts.
+
+    Raises:
+        InputError: A text without `=`, site or path, or one site twice.
+
+    >>> parse_sites(["q=attn.q_proj", "k=attn.k_proj"])
+    {'q': 'attn.q_proj', 'k': 'attn.k_proj'}
+    """
+    sites: dict[str, str] = {}
+    for text in texts:
+        site, _, path = (part.strip() for part in text.partition("="))
+        if not site or not path:
+            raise InputError(f"cannot read '{text}': write SITE=PATH, such as q=attn.q_proj.")
+        if site in sites:
+            raise InputError(f"the site '{site}' is named twice: as '{sites[site]}' and as '{path}'.")
+        sites[site] = path
+    return sites

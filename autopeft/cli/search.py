@@ -8,7 +8,7 @@ import typer
 
 from autopeft.budget import Budget
 from autopeft.cli.failure import INTERRUPTED, in_a_sentence
-from autopeft.cli.options import AsJson, Database, parse_duration, parse_fields
+from autopeft.cli.options import AsJson, Database, Sites, parse_duration, parse_fields, parse_sites
 from autopeft.errors import InputError
 
 _DATA = "The data"
@@ -209,6 +209,7 @@ def search(
             show_default=False,
         ),
     ] = None,
+    sites: Sites = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -258,6 +259,7 @@ def search(
     """
     seconds = None if time is None else parse_duration(time)
     overrides = parse_fields(model_config or ())
+    by_hand = parse_sites(sites or ())
     Budget.parse(budget)  # refused here, before the seconds that the imports below take
     if data is None:
         if model != "starter":
@@ -302,6 +304,7 @@ def search(
             validation_fraction=validation_fraction,
             max_length=max_length,
             model_config=overrides or None,
+            sites=by_hand or None,
             on_event=on_event,
         )
         on_event(Phase("reading the results"))

@@ -5,10 +5,53 @@
 >>> bound.sample(random.Random(0), 3)                                                 # doctest: +SKIP
 """
 
-from autopeft.dsl.bound import Assignment, BoundSpace
-from autopeft.dsl.cost import trainable_parameters
-from autopeft.dsl.domains import Choice, Real
-from autopeft.dsl.reader import read_space
+from autopeft.dsl.bound import Assignment, BoundSpace, Encoded
+from autopeft.dsl.cost import adapter_bytes, trainable_parameters
+from autopeft.dsl.decisions import Interval, Levels
+from autopeft.dsl.reader import build_space, read_space
 from autopeft.dsl.space import Space
+from autopeft.dsl.tree import (
+    Choice,
+    Condition,
+    Constraint,
+    Float,
+    Integer,
+    Members,
+    ModuleSpec,
+    OneOf,
+    Per,
+    Subset,
+    SubSpace,
+    Tied,
+    Value,
+)
+from autopeft.dsl.types import MODULE_TYPES
+from autopeft.dsl.writer import write_space
 
-__all__ = ["Assignment", "BoundSpace", "Choice", "Real", "Space", "read_space", "trainable_parameters"]
+__all__ = [
+    "MODULE_TYPES",
+    "Assignment",
+    "BoundSpace",
+    "Choice",
+    "Condition",
+    "Constraint",
+    "Encoded",
+    "Float",
+    "Integer",
+    "Interval",
+    "Levels",
+    "Members",
+    "ModuleSpec",
+    "OneOf",
+    "Per",
+    "Space",
+    "SubSpace",
+    "Subset",
+    "Tied",
+    "Value",
+    "adapter_bytes",
+    "build_space",
+    "read_space",
+    "trainable_parameters",
+    "write_space",
+]

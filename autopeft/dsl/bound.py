@@ -1,69 +1,42 @@
-"""A space tied to a backbone and a budget: sampling, exact cost, encoding, neighbours.
+"""A space tied to a backbone and a budget: all that a search asks of it.
 
 Notation:
-    d           decisions of the space
     assignment  one value for every decision, in order; several assignments may mean one configuration
+    part        one module of the space
+    present     a part is present where it has a size above 0 at some place
     limit       the budget in parameters
 """
 
-import bisect
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from typing import Any, NamedTuple
 
-from autopeft.dsl.cost import MODULE_TYPES
-from autopeft.dsl.domains import Choice, Decision, Real, Subset
+from autopeft.dsl import extremes, sampling
+from autopeft.dsl.choosers import Chooser, Slot
+from autopeft.dsl.counting import cardinality
+from autopeft.dsl.decisions import Decision, Levels, Needs
+from autopeft.dsl.parts import MEASURES, SITES, TRAINABLE, Costs, Part, Role
+from autopeft.dsl.recovering import recover
 from autopeft.errors import BudgetError
-from autopeft.nouns import BackboneShape, Configuration, Module, rounded
+from autopeft.nouns import BackboneShape, Configuration, Module
 from autopeft.pareto import cost_coordinate
 
 Assignment = tuple[Any, ...]
 
-# Steps of a real decision's neighbours, as shares of its range.
-_REAL_STEPS = (-0.3, -0.1, -0.03, 0.03, 0.1, 0.3)
-# Sweeps of the Gibbs sampler. Where the bound leaves room, six forget the start (tests/dsl/test_bound.py measures
-# it); where it leaves none, a sample is little more than its start, which is drawn evenly for that reason.
-_SWEEPS = 6
-# Of the states after the last sweeps the dearest is taken, because most that fits in a bound is well below it.
-_CANDIDATES = 3
-# Places are stretched by this, so that about one in twenty stands for the largest cost itself.
-_BEYOND = 1.05
 
+class Encoded(NamedTuple):
+    """An assignment as numbers.
 
-@dataclass(frozen=True)
-class BoundSpec:
-    """A module of the space with everything that depended on the backbone put in. Fields as in `ModuleSpec`."""
+    Attributes:
+        vector: Numbers in [0, 1]: each decision's, then the log cost. A decision without effect is at its default.
+        mask: For each number, whether its decision has an effect; the cost always does.
+    """
 
-    name: str
-    type: str
-    sizes: tuple[int, ...]
-    position: str | None
-    sites: Subset | None
-    alpha: float | None
-    alpha_times_rank: float | None
-
-    def module(self, size: int, layers: tuple[int, ...], sites: tuple[str, ...] | None) -> Module:
-        """The module with this size in these layers, at these sites."""
-        options: dict[str, Any] = {}
-        if self.position is not None:
-            options["position"] = self.position
-        if sites is not None:
-            options["sites"] = sites
-            options["alpha"] = self.alpha if self.alpha is not None else (self.alpha_times_rank or 1.0) * size
-        return Module(self.type, size, layers, tuple(sorted(options.items())))
-
-
-class _Parts(NamedTuple):
-    """An assignment, taken apart."""
-
-    layers: tuple[int, ...]
-    sizes: tuple[int, ...]  # one a spec
-    sites: tuple[tuple[Any, ...] | None, ...]  # one a spec
-    learning_rate: float
+    vector: list[float]
+    mask: list[bool]
 
 
 @dataclass(frozen=True)
@@ -75,8 +48,13 @@ class BoundSpace:
         shape: The backbone.
         limit: Most trainable parameters.
         layers: Which layers may carry modules.
-        specs: The modules.
-        decisions: All decisions, in the order of an assignment's values.
+        parts: The modules.
+        decisions: All decisions, in the order of an assignment's values; the learning rate is the last.
+        roles: What each decision is about.
+        training: Further fields of training, with their sources.
+        frozen: Conditions, each of which makes the frozen backbone itself a point of the space.
+        upper: Greatest values of further measures, by name.
+        lower: Least values of measures, by name.
 
     Raises:
         BudgetError: On construction, if not even the smallest configuration fits in `limit`.
@@ -85,16 +63,20 @@ class BoundSpace:
     name: str
     shape: BackboneShape
     limit: int
-    layers: Subset
-    specs: tuple[BoundSpec, ...]
+    layers: Chooser
+    parts: tuple[Part, ...]
     decisions: tuple[Decision, ...]
-    _costs: dict[tuple[int, int, tuple[Any, ...] | None], tuple[int, ...]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    roles: tuple[Role, ...]
+    training: tuple[tuple[str, Slot], ...] = ()
+    frozen: tuple[tuple[Needs, ...], ...] = ()
+    upper: Mapping[str, int] = field(default_factory=dict)
+    lower: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self._singles:
-            raise BudgetError(f"the space '{self.name}' holds no module of a size above 0.")
+        if not self.starts:
+            raise BudgetError(
+                f"the space '{self.name}' holds no module of a size above 0 that its constraints allow."
+            )
         if self.smallest > self.limit:
             raise BudgetError(
                 f"the budget is {self.limit:,} parameters, but the smallest configuration of the space "
@@ -103,199 +85,196 @@ class BoundSpace:
                 f"Allow at least {self.smallest:,}.",
             )
 
-    # -- meaning ------------------------------------------------------------------------------------------------
+    # -- meaning ---------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _places(self) -> tuple[int, ...]:
-        # Where each spec's size stands in an assignment; its site switches follow.
-        places, at = [], self.layers.width
-        for spec in self.specs:
-            places.append(at)
-            at += 1 + (spec.sites.width if spec.sites is not None else 0)
-        return tuple(places)
-
-    def _parts(self, assignment: Sequence[Any]) -> _Parts:
-        layers = self.layers.chosen(assignment, 0)
-        places = self._places
-        sizes = tuple([assignment[at] for at in places])
-        sites = tuple(
-            [
-                spec.sites.chosen(assignment, at + 1) if spec.sites is not None else None
-                for spec, at in zip(self.specs, places, strict=True)
-            ]
-        )
-        return _Parts(layers, sizes, sites, assignment[-1])
-
-    def configuration(self, assignment: Assignment) -> Configuration:
+    def configuration(self, assignment: Sequence[Any]) -> Configuration:
         """The canonical configuration that an assignment means."""
-        parts = self._parts(assignment)
         modules = [
-            spec.module(size, parts.layers, sites)
-            for spec, size, sites in zip(self.specs, parts.sizes, parts.sites, strict=True)
+            m for part in self.parts if part.there(assignment) for m in self._modules(part, assignment)
         ]
-        return Configuration.of(modules, parts.learning_rate)
+        further = {name: slot.value(assignment) for name, slot in self.training}
+        return Configuration.of(modules, assignment[-1], {n: v for n, v in further.items() if v is not None})
+
+    def _modules(self, part: Part, values: Sequence[Any]) -> Iterator[Module]:
+        layers, sites = part.layers.chosen(values), part.sites.chosen(values)
+        if not layers or not sites:
+            return
+        alike = not part.size.over and not any(slot.over for _, slot in part.options)
+        if alike and all(self.costs.there[layer].issuperset(sites) for layer in layers):
+            yield part.module(values, layers, sites)
+            return
+        for layer in layers:
+            for site in sites:
+                if site in self.costs.there[layer]:
+                    yield part.module(values, (layer,), (site,))
 
     def assignment(self, configuration: Configuration) -> Assignment:
-        """The assignment that means this configuration; decisions without effect take their first value.
+        """The assignment that means this configuration; decisions without effect take their default.
 
         Raises:
             ValueError: The configuration is no point of this space.
         """
-        left = list(configuration.modules)
-        sizes, sites = [], []
-        for spec in self.specs:
-            found = next(
-                (m for m in left if m.type == spec.type and dict(m.options).get("position") == spec.position),
-                None,
-            )
-            if found is not None:
-                left.remove(found)
-            sizes.append(found.size if found is not None else 0)
-            sites.append(dict(found.options).get("sites") if found is not None else None)
-        layers = configuration.modules[0].layers if configuration.modules else ()
-        values: list[Any] = [] if self.layers.fixed else [layer in layers for layer in self.layers.of]
-        for spec, size, chosen in zip(self.specs, sizes, sites, strict=True):
-            values.append(size)
-            if spec.sites is not None and not spec.sites.fixed:
-                default = spec.sites.of[: spec.sites.minimum]
-                values.extend(site in (chosen or default) for site in spec.sites.of)
-        values.append(configuration.learning_rate)
-        assignment = tuple(values)
-        if left or self.configuration(assignment) != configuration or not self.valid(assignment):
-            raise ValueError(f"not a point of the space '{self.name}': {configuration.to_json()}")
-        return assignment
+        return recover(self, configuration)
 
     def canonical(self, assignment: Assignment) -> Assignment:
-        """The one assignment, of all that mean the same configuration, that `assignment(configuration)` gives.
+        """The assignment that `assignment` gives for this one's configuration."""
+        if self._many_to_one:
+            return recover(self, self.configuration(assignment))
+        values = assignment
+        while True:  # what has no effect may be what something else depends on
+            active = self.active(values)
+            plain = tuple(
+                d.plain(value) if on else d.default
+                for d, value, on in zip(self.decisions, values, active, strict=True)
+            )
+            if plain == values:
+                return plain
+            values = plain
 
-        Decisions without effect take their first value, and the learning rate keeps three digits.
-        """
-        values = list(assignment)
-        for spec, at in zip(self.specs, self._places, strict=True):
-            if not values[at] and spec.sites is not None and not spec.sites.fixed:
-                default = spec.sites.of[: spec.sites.minimum]
-                values[at + 1 : at + 1 + spec.sites.width] = [site in default for site in spec.sites.of]
-        values[-1] = rounded(values[-1])
-        return tuple(values)
+    @cached_property
+    def _many_to_one(self) -> bool:
+        # Whether assignments that differ in what has an effect can mean one configuration.
+        alternatives = [
+            p.type.name for p in self.parts if any(self.roles[n.index].kind == "gate" for n in p.needs)
+        ]
+        return (
+            len(set(alternatives)) < len(alternatives)
+            or any(chooser.window for chooser in self.choosers)
+            or (bool(self.choosers) and any(part.size.over for part in self.parts))
+            or any(slot.over for part in self.parts for _, slot in part.options)
+        )
 
-    def cost(self, assignment: Assignment) -> int:
-        """Exact trainable parameters, in microseconds: sums over a table of per-layer costs."""
-        return self._cost(self._parts(assignment))
+    @cached_property
+    def ways(self) -> tuple[dict[int, str], ...]:
+        """Every combination of alternatives, by decision; a gate that is not reached stands at its default."""
+        ways: list[dict[int, str]] = [{}]
+        for index, (decision, role) in enumerate(zip(self.decisions, self.roles, strict=True)):
+            if role.kind != "gate":
+                continue
+            assert isinstance(decision, Levels)
+            above = [need for need in decision.needs if self.roles[need.index].kind == "gate"]
+            ways = [
+                {**way, index: label}
+                for way in ways
+                for label in (
+                    decision.values if all(n.holds(way[n.index]) for n in above) else (decision.default,)
+                )
+            ]
+        return tuple(ways)
 
-    def _cost(self, parts: _Parts) -> int:
-        total = 0
-        for i, size in enumerate(parts.sizes):
-            if size:
-                table = self._layer_costs(i, size, parts.sites[i])
-                total += sum([table[layer] for layer in parts.layers])
-        return total
+    @cached_property
+    def cardinality(self) -> int:
+        """How many configurations there are, whatever they cost; see `autopeft.dsl.counting`."""
+        return cardinality(self)
 
-    def _layer_costs(self, spec: int, size: int, sites: tuple[Any, ...] | None) -> tuple[int, ...]:
-        key = (spec, size, sites)
-        found = self._costs.get(key)
-        if found is None:
-            count = MODULE_TYPES[self.specs[spec].type].trainable
-            hidden = self.shape.hidden
-            layers = self.shape.layers
-            found = tuple(count(size, sites or (), layer, hidden) if size else 0 for layer in layers)
-            self._costs[key] = found
+    # -- cost and validity -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def costs(self) -> Costs:
+        """The tables behind `cost`."""
+        return Costs(self.shape, self.parts)
+
+    def cost(self, assignment: Sequence[Any]) -> int:
+        """Exact trainable parameters, in microseconds."""
+        return self.costs.measure(assignment, TRAINABLE)
+
+    def valid(self, assignment: Sequence[Any]) -> bool:
+        """Whether all is in its domain, enough layers and sites are on, a module is there, and all bounds hold."""
+        if not all(d.holds(value) for d, value in zip(self.decisions, assignment, strict=True)):
+            return False
+        if not all(chooser.allows(len(chooser.chosen(assignment))) for chooser in self.choosers):
+            return False
+        measured = [self.costs.measure(assignment, m) for m, _, _ in self.bounds]
+        if not measured[TRAINABLE] and not self.is_frozen(assignment):  # every module trains something
+            return False
+        return all(low <= value <= high for value, (_, low, high) in zip(measured, self.bounds, strict=True))
+
+    @cached_property
+    def choosers(self) -> tuple[Chooser, ...]:
+        """Every choice of layers or sites that is a decision."""
+        every = [self.layers, *(c for part in self.parts for c in (part.layers, part.sites))]
+        return tuple(dict.fromkeys(c for c in every if c.first >= 0))
+
+    @cached_property
+    def chooser_of(self) -> dict[int, Chooser]:
+        """Decision to the choice of layers or sites that it is of."""
+        return {c.first + i: c for c in self.choosers for i in range(c.width)}
+
+    @cached_property
+    def touched(self) -> tuple[tuple[int, ...], ...]:
+        """For each decision, the parts whose cost can change with it."""
+        found: list[set[int]] = [set() for _ in self.decisions]
+        for number, part in enumerate(self.parts):
+            slots = (part.size, *(slot for _, slot in part.costly))
+            indices = [i for slot in slots for i in (*slot.indices.values(), *(n.index for n in slot.needs))]
+            for chooser in (part.layers, part.sites):
+                indices.extend(range(chooser.first, chooser.first + chooser.width))
+            for index in (*indices, *(need.index for need in part.needs)):
+                found[index].add(number)
+        return tuple(tuple(sorted(parts)) for parts in found)
+
+    def is_frozen(self, values: Sequence[Any]) -> bool:
+        """Whether the alternative of the frozen backbone is taken."""
+        return any(all(need.holds(values[need.index]) for need in needs) for needs in self.frozen)
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[int, float, float], ...]:
+        """(measure, least, greatest) of every computed objective that is bounded; trainable first."""
+        found = []
+        for i, name in enumerate(MEASURES):
+            upper = self.limit if i == TRAINABLE else self.upper.get(name, math.inf)
+            lower = self.lower.get(name, 0)
+            if i == TRAINABLE or lower > 0 or upper < math.inf:
+                found.append((i, lower, upper))
+        return tuple(found)
+
+    def active(self, assignment: Sequence[Any]) -> list[bool]:
+        """For each decision, whether it has an effect."""
+        present = [bool(self.costs.of_part(i, assignment, SITES)) for i in range(len(self.parts))]
+        taken = [(p.layers.chosen(assignment), p.sites.chosen(assignment)) for p in self.parts]
+        # Where sizes differ from place to place, an absent part is one step in its layers or sites from being there.
+        near = [on or bool(part.size.over) for on, part in zip(present, self.parts, strict=True)]
+        sharing = any(on for on, part in zip(near, self.parts, strict=True) if part.layers == self.layers)
+        found = []
+        for decision, role in zip(self.decisions, self.roles, strict=True):
+            on = all(need.holds(assignment[need.index]) for need in decision.needs)
+            if role.kind == "layers":
+                on = sharing
+            elif role.kind == "size" and on:
+                on = role.concerns(*taken[role.part])
+            elif role.part >= 0 and on:
+                on = (present if role.kind == "option" else near)[role.part] and role.concerns(
+                    *taken[role.part]
+                )
+            found.append(on)
         return found
 
-    def valid(self, assignment: Assignment) -> bool:
-        """Whether enough layers and sites are on, a module is there, all is in its domain and the cost is inside."""
-        parts = self._parts(assignment)
-        if len(parts.layers) < self.layers.minimum or not any(parts.sizes):
-            return False
-        for spec, size, sites in zip(self.specs, parts.sizes, parts.sites, strict=True):
-            if size not in spec.sizes:
-                return False
-            if sites is not None and spec.sites is not None and len(sites) < spec.sites.minimum:
-                return False
-        return self._rate.holds(parts.learning_rate) and self._cost(parts) <= self.limit
-
-    @property
-    def _rate(self) -> Real:
-        rate = self.decisions[-1]
-        assert isinstance(rate, Real)
-        return rate
-
-    # -- the smallest --------------------------------------------------------------------------------------------
+    # -- the ends ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _singles(self) -> tuple[Assignment, ...]:
-        """Minimal assignments, one module at its smallest size, by ascending cost.
-
-        For each module each layer and each site in turn, and for each smallest set of sites the cheapest layers:
-        the seeds from which every other configuration can be reached by growing. The first is the smallest
-        configuration there is, because costs grow with each layer, site and size.
-        """
-        singles: dict[Assignment, int] = {}
-        for i, spec in enumerate(self.specs):
-            size = next((s for s in spec.sizes if s > 0), None)
-            if size is None:
-                continue
-            found = [
-                self._single(i, size, layers, sites)
-                for layers in self._minimal(self.layers)
-                for sites in (self._minimal(spec.sites) if spec.sites is not None else [()])
-            ]
-            if spec.sites is not None and not spec.sites.fixed:
-                every = [
-                    *combinations(spec.sites.of, spec.sites.minimum)
-                ]  # at most 70: there are eight sites
-            else:
-                every = [spec.sites.of if spec.sites is not None else ()]
-            found.extend(
-                self._single(i, size, self._cheapest_layers(i, size, sites), sites) for sites in every
-            )
-            singles.update((assignment, self.cost(assignment)) for assignment in found)
-        return tuple(sorted(singles, key=lambda a: singles[a]))
+    def starts(self) -> tuple[extremes.Start, ...]:
+        """Minimal valid assignments from which all others can be reached, by ascending cost."""
+        return extremes.find_starts(self)
 
     @cached_property
-    def _single_costs(self) -> tuple[int, ...]:
-        return tuple(self.cost(assignment) for assignment in self._singles)
-
-    def _cheapest_layers(self, index: int, size: int, sites: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.layers.fixed:
-            return self.layers.of
-        parts = self._parts(self._single(index, size, self.layers.of, sites))
-        tables = [
-            self._layer_costs(i, s, chosen)
-            for i, (s, chosen) in enumerate(zip(parts.sizes, parts.sites, strict=True))
-        ]
-        ascending = sorted(self.layers.of, key=lambda layer: sum(table[layer] for table in tables))
-        return tuple(ascending[: self.layers.minimum])
-
-    @staticmethod
-    def _minimal(subset: Subset) -> list[tuple[Any, ...]]:
-        if subset.fixed:
-            return [subset.of]
-        n = len(subset.of)
-        return [tuple(subset.of[(k + j) % n] for j in range(min(subset.minimum, n))) for k in range(n)]
-
-    def _single(self, index: int, size: int, layers: tuple[Any, ...], sites: tuple[Any, ...]) -> Assignment:
-        values: list[Any] = [] if self.layers.fixed else [layer in layers for layer in self.layers.of]
-        for i, spec in enumerate(self.specs):
-            values.append(size if i == index else spec.sizes[0])
-            if spec.sites is not None and not spec.sites.fixed:
-                on = sites if i == index else spec.sites.of[: spec.sites.minimum]
-                values.extend(site in on for site in spec.sites.of)
-        values.append(self._rate.decode(0.5))
-        return tuple(values)
+    def start_groups(self) -> tuple[tuple[extremes.Start, ...], ...]:
+        """The starts by what they stand for."""
+        groups: dict[tuple[int, int], list[extremes.Start]] = {}
+        for start in self.starts:
+            groups.setdefault(start.group, []).append(start)
+        return tuple(map(tuple, groups.values()))
 
     @cached_property
     def smallest(self) -> int:
-        """Trainable parameters of the smallest configuration."""
-        return self.cost(self._singles[0])
+        """Trainable parameters of the smallest configuration that has any; 0 where none has."""
+        return next((start.cost for start in self.starts if start.cost), 0)
 
     @cached_property
     def largest(self) -> int:
         """Trainable parameters of the largest configuration, whether or not it is inside the budget."""
-        values = [True if isinstance(d, Choice) and d.values[0] is False else None for d in self.decisions]
-        sizes = dict(zip(self._places, self.specs, strict=True))
-        return self.cost(tuple(sizes[i].sizes[-1] if i in sizes else value for i, value in enumerate(values)))
+        return extremes.find_largest(self)
 
-    # -- moving about --------------------------------------------------------------------------------------------
+    # -- moving about ------------------------------------------------------------------------------------------------
 
     def sample(self, rng: random.Random, n: int) -> list[Assignment]:
         """Random valid assignments, roughly even in log cost; repetitions are possible."""
@@ -304,161 +283,99 @@ class BoundSpace:
     def sample_at(self, rng: random.Random, place: float) -> Assignment:
         """A random valid assignment whose cost is at most the one at a place between smallest and largest.
 
-        Never starves, however small the budget's share of the space: a Gibbs sampler walks inside the bound from
-        one of the minimal configurations. What it finds is close to the bound, so even places make costs that are
-        roughly even on the log scale.
+        It costs more only where the alternative that was drawn has nothing so small. Never starves, however small the
+        budget's share of the space; see `autopeft.dsl.sampling`.
 
         Args:
             rng: The source of chance.
             place: In [0, 1], on the log scale: 0 the smallest configuration, 1 the limit, or the largest
                 configuration where that is less (which is reached at 0.95).
         """
-        top = min(self.limit, self.largest)
-        # A little beyond the end, so that what is at the very top is found too.
-        exponent = place * _BEYOND * math.log(top / self.smallest)
-        bound = min(top, math.floor(self.smallest * math.exp(exponent) + 1e-9))
-        starts = bisect.bisect_right(self._single_costs, bound)
-        return self._gibbs(rng, self._singles[rng.randrange(starts)], bound)
-
-    def _gibbs(self, rng: random.Random, start: Assignment, bound: int) -> Assignment:
-        current = list(start)
-        owner = self._owners
-        layers, sizes, sites, _ = self._parts(current)
-        tables = [self._layer_costs(i, size, sites[i]) for i, size in enumerate(sizes)]
-        chosen = list(layers)  # the layers that are on, in any order
-        totals = [sum([table[layer] for layer in chosen]) for table in tables]
-        order = list(range(len(current)))
-        dearest, most = start, 0
-        for sweep in range(_SWEEPS):
-            rng.shuffle(order)
-            for i in order:
-                decision, spec = self.decisions[i], owner[i]
-                if isinstance(decision, Real):
-                    current[i] = decision.decode(rng.random())
-                elif spec is None:  # a layer's switch: on with what the modules there cost, or off
-                    layer = self.layers.of[i]
-                    step = sum([table[layer] for table in tables])
-                    if current[i]:
-                        if len(chosen) > self.layers.minimum and rng.random() < 0.5:
-                            current[i] = False
-                            chosen.remove(layer)
-                            totals = [
-                                total - table[layer] for total, table in zip(totals, tables, strict=True)
-                            ]
-                    elif sum(totals) + step <= bound and rng.random() < 0.5:
-                        current[i] = True
-                        chosen.append(layer)
-                        totals = [total + table[layer] for total, table in zip(totals, tables, strict=True)]
-                else:  # a size or a site of one module: only that module's cost changes
-                    room = bound - sum(totals) + totals[spec]
-                    if i == self._places[spec]:
-                        current[i] = self._draw_size(rng, current, spec, chosen, room)
-                    elif rng.random() < 0.5:
-                        current[i] = not current[i]
-                        if not self._fits(current, spec, chosen, room):
-                            current[i] = not current[i]
-                    tables[spec] = self._own_costs(current, spec)
-                    totals[spec] = sum([tables[spec][layer] for layer in chosen])
-            if sweep >= _SWEEPS - _CANDIDATES and sum(totals) > most:
-                dearest, most = tuple(current), sum(totals)
-        return dearest
-
-    @cached_property
-    def _owners(self) -> tuple[int | None, ...]:
-        # For each decision the spec that it belongs to; None for layers and the learning rate.
-        owners: list[int | None] = [None] * len(self.decisions)
-        for i, (spec, at) in enumerate(zip(self.specs, self._places, strict=True)):
-            width = 1 + (spec.sites.width if spec.sites is not None else 0)
-            owners[at : at + width] = [i] * width
-        return tuple(owners)
-
-    def _own_costs(self, values: Sequence[Any], spec: int) -> tuple[int, ...]:
-        # What one module costs in each layer.
-        at, subset = self._places[spec], self.specs[spec].sites
-        return self._layer_costs(
-            spec, values[at], subset.chosen(values, at + 1) if subset is not None else None
-        )
-
-    def _fits(self, values: Sequence[Any], spec: int, layers: Sequence[int], room: int) -> bool:
-        # Whether one module has enough sites and is inside the room.
-        at, subset = self._places[spec], self.specs[spec].sites
-        if subset is not None and len(subset.chosen(values, at + 1)) < subset.minimum:
-            return False
-        costs = self._own_costs(values, spec)
-        return sum([costs[layer] for layer in layers]) <= room
-
-    def _draw_size(
-        self, rng: random.Random, values: Sequence[Any], spec: int, layers: Sequence[int], room: int
-    ) -> int:
-        # Any size inside the room, and not 0 where no other module is there. Costs grow with the size.
-        at, subset, sizes = self._places[spec], self.specs[spec].sites, self.specs[spec].sizes
-        sites = subset.chosen(values, at + 1) if subset is not None else None
-
-        def cost(size: int) -> int:
-            costs = self._layer_costs(spec, size, sites)
-            return sum([costs[layer] for layer in layers])
-
-        others = any(values[place] for place in self._places if place != at)
-        first = 1 if sizes[0] == 0 and not others else 0
-        return sizes[rng.randrange(first, bisect.bisect_right(sizes, room, lo=first, key=cost))]
+        return sampling.sample_at(self, rng, place)
 
     def shrink(self, rng: random.Random, assignment: Assignment) -> Assignment:
         """The assignment itself where it is valid, else one near it that is: random steps down, then a sample."""
-        current = assignment
-        for _ in range(10 * len(self.decisions)):
-            if self.valid(current):
-                return current
-            cost = self.cost(current)
-            smaller = [
-                n for n in self._one_exchange(current) if self.cost(n) < cost and any(self._parts(n).sizes)
-            ]
-            if not smaller:
-                break
-            current = rng.choice(smaller)
-        return self.sample(rng, 1)[0]
+        return sampling.shrink(self, rng, assignment)
 
     def neighbours(self, assignment: Assignment) -> list[Assignment]:
-        """Valid assignments one step away: one decision changed, or two switches of a subset swapped."""
-        found = [n for n in (*self._one_exchange(assignment), *self._swaps(assignment)) if self.valid(n)]
-        return list(dict.fromkeys(found))
+        """Valid assignments one step away: one decision changed, or two switches of a subset swapped.
 
-    def _one_exchange(self, assignment: Assignment) -> Iterator[Assignment]:
-        for i, decision in enumerate(self.decisions):
-            if isinstance(decision, Choice):
-                values = [v for v in decision.values if v != assignment[i]]
-            else:
-                place = decision.encode(assignment[i])
-                values = (
-                    [decision.decode(place + step) for step in _REAL_STEPS]
-                    if decision.low < decision.high
-                    else []
-                )
-            for value in values:
-                yield (*assignment[:i], value, *assignment[i + 1 :])
+        Decisions without effect are left alone.
+        """
+        active = self.active(assignment)
+        every = (*self.one_exchange(assignment, active), *self.swaps(assignment, active))
+        return list(dict.fromkeys(n for n in every if self.valid(n)))
 
-    def _swaps(self, assignment: Assignment) -> Iterator[Assignment]:
-        groups: dict[str, list[int]] = {}
+    def one_exchange(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Assignment]:
+        """One decision with an effect changed, valid or not."""
         for i, decision in enumerate(self.decisions):
-            if isinstance(decision, Choice) and decision.values == (False, True):
-                groups.setdefault(decision.name.rpartition(".")[0], []).append(i)
-        for group in groups.values():
+            if active[i]:
+                for value in decision.neighbours(assignment[i]):
+                    yield (*assignment[:i], value, *assignment[i + 1 :])
+
+    def swaps(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Assignment]:
+        """Two switches of a subset with an effect swapped, valid or not."""
+        for chooser in self.choosers:
+            if chooser.window or not active[chooser.first]:
+                continue
+            group = range(chooser.first, chooser.first + len(chooser.of))
             for on in (i for i in group if assignment[i]):
                 for off in (i for i in group if not assignment[i]):
                     swapped = list(assignment)
                     swapped[on], swapped[off] = False, True
                     yield tuple(swapped)
 
-    # -- numbers -------------------------------------------------------------------------------------------------
+    def to_optuna(self, trial: Any) -> Assignment:
+        """Ask an Optuna trial for every decision that has an effect, and move the answer inside the bounds.
+
+        Args:
+            trial: An `optuna.Trial`; ordered values are asked for by their index, so that samplers see the order.
+        """
+        values: list[Any] = [decision.default for decision in self.decisions]
+        for i in self.in_order:
+            decision = self.decisions[i]
+            if all(need.holds(values[need.index]) for need in decision.needs):
+                values[i] = decision.ask(trial)
+        return self.shrink(random.Random(repr(values)), tuple(values))
+
+    @cached_property
+    def in_order(self) -> tuple[int, ...]:
+        """Every decision after those that it depends on; there are no circles."""
+        order: list[int] = []
+        left = list(range(len(self.decisions)))
+        while left:
+            ready = [i for i in left if all(n.index in order for n in self.decisions[i].needs)]
+            order.extend(ready)
+            left = [i for i in left if i not in ready]
+        return tuple(order)
+
+    # -- numbers -----------------------------------------------------------------------------------------------------
 
     def cost_coordinate(self, cost: int) -> float:
         """Where a cost lies between the smallest configuration (0) and the limit (1), on a log scale."""
         return cost_coordinate(cost, self.smallest, self.limit)
 
-    def encode(self, assignment: Assignment) -> list[float]:
-        """A vector of d + 1 numbers in [0, 1]: each decision, then the log cost.
+    def encode(self, assignment: Assignment) -> Encoded:
+        """An assignment as numbers in [0, 1], with the mask of those that have an effect.
 
-        The cost is a function of the decisions, but a surrogate sees it at once where it would have to learn
-        the product of layers and sizes.
+        The last number is the log cost: a function of the decisions, but a surrogate sees it at once where it would
+        have to learn the product of layers and sizes.
         """
-        vector = [decision.encode(value) for decision, value in zip(self.decisions, assignment, strict=True)]
-        return [*vector, self.cost_coordinate(self.cost(assignment))]
+        vector: list[float] = []
+        mask: list[bool] = []
+        for decision, value, on in zip(self.decisions, assignment, self.active(assignment), strict=True):
+            vector.extend(decision.encode(value if on else decision.default))
+            mask.extend([on] * decision.width)
+        return Encoded([*vector, self.cost_coordinate(self.cost(assignment))], [*mask, True])
+
+    def decode(self, vector: Sequence[float], mask: Sequence[bool]) -> Assignment:
+        """The assignment nearest to a vector; what the mask leaves out is at its default.
+
+        `decode(*encode(a))` is `a` for every canonical assignment.
+        """
+        values, at = [], 0
+        for decision in self.decisions:
+            numbers = vector[at : at + decision.width]
+            values.append(decision.decode(numbers) if mask[at] else decision.default)
+            at += decision.width
+        return tuple(values)

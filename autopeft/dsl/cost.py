@@ -1,51 +1,12 @@
-"""Exact trainable parameters of modules, by arithmetic alone.
+"""Exact computed objectives of a configuration, by arithmetic alone.
 
-Notation:
-    h           width of the residual stream
-    m           size of a module: bottleneck width, prefix length or rank
-    (i, o)      inputs and outputs of a linear site
-
-`autopeft.adapters` asserts that what it builds has exactly these counts.
+`autopeft.adapters` asserts that what it builds has exactly these counts; `BoundSpace.cost` is the same from tables.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from autopeft.dsl.types import MODULE_TYPES, options_of
+from autopeft.nouns import BackboneShape, Configuration
 
-from autopeft.nouns import BackboneShape, Configuration, LayerShape
-
-
-@dataclass(frozen=True)
-class ModuleType:
-    """What the language knows of a type of module.
-
-    Attributes:
-        size: The field that holds the module's size.
-        fields: Further fields that a space may set, with the constant values allowed (None: any).
-        trainable: (size, chosen sites, layer, h) to trainable parameters in that layer.
-    """
-
-    size: str
-    fields: dict[str, tuple[str, ...] | None]
-    trainable: Callable[[int, Sequence[str], LayerShape, int], int]
-
-
-def _bottleneck(m: int, sites: Sequence[str], layer: LayerShape, h: int) -> int:
-    return 2 * h * m + m + h  # down and up projection, with biases
-
-
-def _prefix(m: int, sites: Sequence[str], layer: LayerShape, h: int) -> int:
-    return 2 * m * layer.prefix_width  # keys and values
-
-
-def _lora(m: int, sites: Sequence[str], layer: LayerShape, h: int) -> int:
-    return sum(m * (i + o) for i, o in (layer.linears[site] for site in sites))
-
-
-MODULE_TYPES: dict[str, ModuleType] = {
-    "bottleneck": ModuleType("size", {"position": ("serial", "parallel")}, _bottleneck),
-    "prefix": ModuleType("size", {}, _prefix),
-    "lora": ModuleType("rank", {"sites": None, "alpha": None}, _lora),
-}
+_BYTES_EACH = 4  # adapters are trained and saved in float32
 
 
 def trainable_parameters(configuration: Configuration, shape: BackboneShape) -> int:
@@ -54,9 +15,28 @@ def trainable_parameters(configuration: Configuration, shape: BackboneShape) -> 
     >>> trainable_parameters(Configuration.of([], 1e-3), BackboneShape(100, 8, 2, 32, ()))
     0
     """
+    return _counted(configuration, shape, stored=False)
+
+
+def adapter_bytes(configuration: Configuration, shape: BackboneShape) -> int:
+    """Bytes of the tensors that are saved with an adapter, without the task head and the files' headers."""
+    return (
+        _counted(configuration, shape, stored=False) + _counted(configuration, shape, stored=True)
+    ) * _BYTES_EACH
+
+
+def _counted(configuration: Configuration, shape: BackboneShape, *, stored: bool) -> int:
     total = 0
+    once = set()
     for module in configuration.modules:
-        count = MODULE_TYPES[module.type].trainable
-        sites = dict(module.options).get("sites", ())
-        total += sum(count(module.size, sites, shape.layers[i], shape.hidden) for i in module.layers)
+        known = MODULE_TYPES[module.type]
+        options = options_of(module)
+        count, shared = (known.stored, known.stored_shared) if stored else (known.trainable, known.shared)
+        places = [shape.place(layer, site) for layer in module.layers for site in module.sites]
+        total += sum(count(module.size, options, place) for place in places if place is not None)
+        # One module of a configuration may stand as several where sizes or sites differ.
+        further = tuple((name, value) for name, value in module.options if name != "sites")
+        if any(place is not None for place in places) and (module.type, module.size, further) not in once:
+            once.add((module.type, module.size, further))
+            total += shared(module.size, options, shape)
     return total

@@ -6,12 +6,14 @@ nesting are bounded, so that a hostile file cannot exhaust memory.
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
 from autopeft.errors import SpaceError, nearest
 
 _MAX_CHARACTERS = 100_000
+_MAX_BYTES = 4 * _MAX_CHARACTERS  # UTF-8 has at most four to a character
 _MAX_DEPTH = 20
 _MAX_SHOWN = 60  # characters of a value in an error
 _MAX_DIGITS = 15  # a longer whole number stays text, which no field accepts as a number
@@ -60,7 +62,8 @@ class Node:
                 )
         for key in required:
             if key not in self.value:
-                raise self.error(f"the field '{key}' is missing")
+                needed = f": needed are {', '.join(required)}" if len(required) > 1 else ""
+                raise self.error(f"the field '{key}' is missing{needed}")
         return self.value
 
     def items(self, such_as: str = "[1, 2, 4]") -> "list[Node]":
@@ -79,6 +82,28 @@ class Node:
             return "nothing"
         text = str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
         return f"'{text}'" if len(text) <= _MAX_SHOWN else f"'{text[:_MAX_SHOWN]}...'"
+
+
+def read_text(file: str) -> str:
+    """The text of a file.
+
+    Raises:
+        SpaceError: It cannot be read, is no text, or is too large.
+    """
+    path = Path(file)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise SpaceError(f"{file}: more than {_MAX_BYTES:,} bytes; a search space is far smaller.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpaceError(f"{file}: cannot be read: {error.strerror}.") from None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SpaceError(
+            f"{file}:{line}: byte {error.start + 1} of the file is not UTF-8: save it as a UTF-8 text."
+        ) from None
 
 
 def parse(text: str, file: str) -> Node:
@@ -100,12 +125,22 @@ def parse(text: str, file: str) -> Node:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
         reason = ": ".join(part for part in (error.context, error.problem) if part)
-        raise SpaceError(f"{where}: this is not YAML: {reason}.") from None
+        raise SpaceError(f"{where}: this is not YAML: {reason}.", _remedy(text, mark)) from None
     except yaml.YAMLError as error:
         raise SpaceError(f"{file}: this is not YAML: {str(error).splitlines()[0]}.") from None
     if root is None:
         raise SpaceError(f"{file}: the file is empty.")
     return _node(root, file, "")
+
+
+def _remedy(text: str, mark: yaml.Mark | None) -> str:
+    """What to do about two faults that are made often."""
+    at = text[mark.index : mark.index + 1] if mark is not None else ""
+    if at == "\t":
+        return "Indent with spaces."
+    if at in ("<", ">", "=", "%"):
+        return "Put what has signs in it between quotes, as in '>= 8'."
+    return ""
 
 
 def _check_events(text: str, file: str) -> None:

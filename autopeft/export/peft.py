@@ -1,17 +1,20 @@
 """The adapter folder with its trained weights."""
 
+import json
 import shutil
 from pathlib import Path
 
+from autopeft.adapters.folder import CONFIG
 from autopeft.backbones import STARTER
 from autopeft.dsl.describe import describe
+from autopeft.dsl.own_types import OWN_TYPES
 from autopeft.errors import InputError
 from autopeft.nouns import Study, Trial
 
 _CARD = """---
 base_model: {model}
 library_name: {library}
-tags: [autopeft, {tag}]
+tags: [{tags}]
 ---
 
 # {description}
@@ -33,7 +36,7 @@ from transformers import {auto}
 model = {auto}.from_pretrained(
     {path}, num_labels={num_labels}, ignore_mismatched_sizes=True{overrides}
 )
-autopeft.load_adapter(model, "path/to/this/folder")
+model = autopeft.load_adapter(model, "path/to/this/folder")
 ```
 {peft}"""
 
@@ -47,8 +50,13 @@ model = PeftModel.from_pretrained(model, "path/to/this/folder")
 ```
 """
 
+_PARTS = """
+The arrangement is {count} adapters of peft, which acted together. `autopeft.load_adapter` puts all of them on.
+`PeftModel.from_pretrained` reads one at a time, each with the head: {names}.
+"""
+
 _WITHOUT_PEFT = """
-peft has no {kinds} of this form, so `PeftModel.from_pretrained` cannot read {what}.
+peft has no {kinds} of this form, so `PeftModel.from_pretrained` {reads}.
 """
 
 
@@ -65,28 +73,20 @@ def export_peft(study: Study, trial: Trial, folder: Path) -> None:
             "Export it with --to script and run the script to train it again.",
         )
     shutil.copytree(source, folder, dirs_exist_ok=True)
-    (folder / "README.md").write_text(_card(study, trial), encoding="utf-8")
+    content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    (folder / "README.md").write_text(_card(study, trial, content.get("peft", [])), encoding="utf-8")
 
 
-def _card(study: Study, trial: Trial) -> str:
+def _card(study: Study, trial: Trial, parts: list[str]) -> str:
     backbone, task = study.settings["backbone"], study.settings["task"]
-    own = sorted(
-        {dict(m.options).get("position", m.type) for m in trial.configuration.modules if m.type != "lora"}
-    )
-    lora = any(m.type == "lora" for m in trial.configuration.modules)
-    if own or not lora:
-        kinds = " and ".join(own) if own else "head alone"
-        what = "more than the LoRA of this folder" if lora else "this folder"
-        peft = _WITHOUT_PEFT.format(kinds=kinds, what=what)
-    else:
-        peft = _WITH_PEFT
+    types = {m.type for m in trial.configuration.modules}
     test = trial.measurements.get("test_score")
     starter = backbone["path"] == STARTER
     overrides = "".join(f", {name}={value!r}" for name, value in backbone["overrides"].items())
     return _CARD.format(
         model=study.settings["model"],
-        library="peft" if lora and not own else "autopeft",
-        tag="lora" if lora else "adapter",
+        library="peft" if types and not types & OWN_TYPES.keys() else "autopeft",
+        tags=", ".join(["autopeft", *sorted(types)]),
         description=describe(trial.configuration, backbone["layers"]),
         number=trial.number,
         study=study.name,
@@ -105,5 +105,31 @@ def _card(study: Study, trial: Trial) -> str:
         imports="\nfrom autopeft.backbones import model_path\n" if starter else "",
         num_labels=len(task["labels"]) or 1,
         overrides=overrides,
-        peft=peft,
+        peft=_what_peft_reads(trial, parts),
     )
+
+
+def _what_peft_reads(trial: Trial, parts: list[str]) -> str:
+    """The card's last words: which of the folder's files are for peft alone.
+
+    Args:
+        trial: The trial.
+        parts: Folders of peft's adapters; one empty name where the only one is in the folder itself.
+    """
+    own = {
+        f"{m.option('position')} bottleneck" if m.type == "bottleneck" else m.type
+        for m in trial.configuration.modules
+        if m.type in OWN_TYPES
+    }
+    names = ", ".join(f"`{name}`" for name in parts)
+    if not own and len(parts) > 1:
+        return _PARTS.format(count=len(parts), names=names)
+    if not own and parts:
+        return _WITH_PEFT
+    if not parts:
+        reads = "cannot read this folder"
+    elif len(parts) == 1:
+        reads = "reads no more of this folder than the adapter that is peft's"
+    else:
+        reads = f"reads no more of this folder than the adapters that are peft's, one at a time: {names}"
+    return _WITHOUT_PEFT.format(kinds=" and ".join(sorted(own)) or "head alone", reads=reads)

@@ -3,24 +3,24 @@
 The parts that train are written into it from our own source, so that it cannot drift from what a trial does.
 """
 
-import inspect
+import dataclasses
 import json
+import math
 import shutil
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from autopeft.adapters import bottleneck, prefix
-from autopeft.adapters.attach import head_roots, lora_config
 from autopeft.backbones import STARTER, Backbone, load_backbone, model_path, reset_head
 from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
-from autopeft.nouns import Module, Study, Trial
+from autopeft.export.inline import Import, imports_of, inline
+from autopeft.export.literal import literal
+from autopeft.export.put_on import put_on_source
+from autopeft.nouns import Study, Trial
 from autopeft.tasks.batches import epoch_order
 from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import METRICS
-from autopeft.tasks.task import TaskSettings
+from autopeft.tasks.task import Task, TaskSettings
 from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 
 TOLERANCE = 0.01
@@ -28,6 +28,8 @@ TOLERANCE = 0.01
 is the same to the last digit on a CPU; elsewhere sums are added in another order."""
 
 _REQUIREMENTS = ("datasets", "numpy", "peft", "pillow", "scikit-learn", "scipy", "torch", "transformers")
+# Initialisations of LoRA for which peft imports a package that it does not depend on.
+_REQUIRED_BY = {"corda": "attrs", "loftq": "bitsandbytes"}
 
 
 def export_script(study: Study, trial: Trial, folder: Path) -> None:
@@ -35,6 +37,7 @@ def export_script(study: Study, trial: Trial, folder: Path) -> None:
 
     Raises:
         DataError, BackboneError: The study's data or backbone are not there any more, or have changed.
+        InputError: The configuration depends on what a script does not have.
     """
     settings = study.settings
     task_settings = TaskSettings.from_json(settings["task"])
@@ -46,21 +49,34 @@ def export_script(study: Study, trial: Trial, folder: Path) -> None:
         num_labels=task.num_labels,
         regression=task_settings.problem == "regression",
         config_overrides=settings["backbone"]["overrides"],
+        sites=settings["backbone"].get("sites"),
     )
+    script = _script(study, trial, task, backbone)
     folder.mkdir(parents=True, exist_ok=True)
     write_splits(task, folder / "data")
     if path == STARTER:
         shutil.copytree(model_path(path), folder / "backbone", ignore=shutil.ignore_patterns("__pycache__"))
-    pins = "".join(f"{name}=={version(name).partition('+')[0]}\n" for name in _REQUIREMENTS)
-    (folder / "requirements.txt").write_text(pins, encoding="utf-8")
-    (folder / "train.py").write_text(_script(study, trial, task_settings, backbone), encoding="utf-8")
+    (folder / "requirements.txt").write_text(_requirements(trial), encoding="utf-8")
+    (folder / "train.py").write_text(script, encoding="utf-8")
 
 
-def _script(study: Study, trial: Trial, task: TaskSettings, backbone: Backbone) -> str:
-    modules = trial.configuration.modules
-    own = [m for m in modules if m.type != "lora"]
-    training = Training(**study.settings["training"])
-    test = trial.measurements.get("test_score")
+def _requirements(trial: Trial) -> str:
+    inits = {dict(module.options).get("init") for module in trial.configuration.modules}
+    further = [package for init, package in _REQUIRED_BY.items() if init in inits]
+    return "".join(
+        f"{name}=={version(name).partition('+')[0]}\n" for name in sorted([*_REQUIREMENTS, *further])
+    )
+
+
+def _script(study: Study, trial: Trial, task: Task, backbone: Backbone) -> str:
+    settings = task.settings
+    training = dataclasses.replace(
+        Training(**study.settings["training"]),
+        **dict(trial.configuration.training),  # type: ignore[arg-type]
+    )
+    steps = training.epochs * math.ceil(len(task.train) / training.batch_size)
+    put_on = put_on_source(trial.configuration, backbone, steps)
+    metric = METRICS[settings.metric].score
     constants = {
         "MODEL": "backbone"
         if study.settings["backbone"]["path"] == STARTER
@@ -68,7 +84,7 @@ def _script(study: Study, trial: Trial, task: TaskSettings, backbone: Backbone) 
         "MODEL_CONFIG": dict(study.settings["backbone"]["overrides"]),
         "NUM_LABELS": task.num_labels,
         "HEAD": list(backbone.head),
-        "MAX_LENGTH": min(task.max_length, backbone.max_positions or task.max_length),
+        "MAX_LENGTH": min(settings.max_length, backbone.max_positions or settings.max_length),
         "SEED": trial.seed,
         "LEARNING_RATE": trial.configuration.learning_rate,
         "EPOCHS": training.epochs,
@@ -78,36 +94,35 @@ def _script(study: Study, trial: Trial, task: TaskSettings, backbone: Backbone) 
         "MAX_GRAD_NORM": training.max_grad_norm,
         "THREADS": trial.details.get("threads", 1),
         "STORED_SCORE": trial.score,
-        "STORED_TEST_SCORE": test,
+        "STORED_TEST_SCORE": trial.measurements.get("test_score"),
         "TOLERANCE": TOLERANCE,
     }
+    text = settings.modality == "text"
+    auto = "AutoModelForSequenceClassification" if text else "AutoModelForImageClassification"
+    preprocessor = "AutoTokenizer" if text else "AutoImageProcessor"
+    imports, sources = inline(
+        [*put_on.wanted, reset_head, rate_factor, train_epoch, predict, epoch_order, metric],
+        {
+            *imports_of(_IMPORTS),
+            *put_on.imports,
+            *(Import("transformers", name) for name in (auto, preprocessor)),
+        },
+    )
+    predicted = "logits.argmax(axis=1)"
+    if settings.problem == "regression":
+        predicted = "logits[:, 0].astype(np.float64)"
     parts = [
-        _header(study, trial, task),
-        _imports(modules, task),
+        _header(study, trial, settings),
+        imports,
         "HERE = Path(__file__).resolve().parent\n"
-        + "".join(f"{name} = {value!r}\n" for name, value in constants.items()),
-        *_module_sources(own),
-        *[inspect.getsource(f) for f in (reset_head, rate_factor, train_epoch, predict, epoch_order)],
-        inspect.getsource(METRICS[task.metric].score).replace(
-            METRICS[task.metric].score.__name__, "metric", 1
-        ),
-        _put_on(modules, backbone),
-        _TEXT if task.modality == "text" else _IMAGE,
-        _loss(task),
-        _MAIN.replace("AUTO_MODEL", _auto(task)).replace(
-            "PREDICTED",
-            "logits.argmax(axis=1)"
-            if task.problem == "classification"
-            else "logits[:, 0].astype(np.float64)",
-        ),
+        + "".join(f"{name} = {literal(value, set())}\n" for name, value in constants.items()),
+        *sources.values(),
+        put_on.text,
+        _TEXT if text else _IMAGE,
+        _loss(settings),
+        _MAIN.replace("AUTO_MODEL", auto).replace("PREDICTED", predicted).replace("METRIC", metric.__name__),
     ]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
-
-
-def _auto(task: TaskSettings) -> str:
-    return (
-        "AutoModelForSequenceClassification" if task.modality == "text" else "AutoModelForImageClassification"
-    )
 
 
 def _header(study: Study, trial: Trial, task: TaskSettings) -> str:
@@ -138,107 +153,13 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from datasets import load_dataset
-from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 """
-
-_IMPORTS_OF = {
-    "correlation": "import warnings\n",
-    "lora": "from peft import LoraConfig, get_peft_model\n",
-    "bottleneck": "from torch.utils.hooks import RemovableHandle\n",
-    "prefix": """from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-""",
-}
-
-
-def _imports(modules: tuple[Module, ...], task: TaskSettings) -> str:
-    """What this script needs, and no more."""
-    preprocessor = "AutoTokenizer" if task.modality == "text" else "AutoImageProcessor"
-    needed = {m.type for m in modules} | ({"correlation"} if task.problem == "regression" else set())
-    special = "".join(text for name, text in _IMPORTS_OF.items() if name in needed)
-    return f"{_IMPORTS}from transformers import {_auto(task)}, {preprocessor}\n{special}"
-
-
-def _module_sources(own: list[Module]) -> list[str]:
-    found: list[Callable[..., Any]] = []
-    types = {m.type for m in own}
-    if "bottleneck" in types:
-        found += [bottleneck.Bottleneck, bottleneck.attach_serial, bottleneck.attach_parallel]
-    sources = [inspect.getsource(f) for f in found]
-    if "prefix" in types:
-        functions: tuple[Callable[..., Any], ...] = (
-            prefix.Prefix,
-            prefix.attach_prefix,
-            prefix._look_for_prefixes,
-            prefix._prefixed,
-        )
-        sources += [f"_NAME = {prefix._NAME!r}\n", *[inspect.getsource(f) for f in functions]]
-    return sources
-
-
-def _put_on(modules: tuple[Module, ...], backbone: Backbone) -> str:
-    """The function that puts the modules on, each by the path it has in this backbone."""
-    layout, model = backbone.layout, backbone.model
-    roots = head_roots(backbone.head, model.base_model_prefix)
-    lines = [
-        "def put_on(model):",
-        '    """Put the modules on the frozen model, identity before training, and unfreeze the head."""',
-    ]
-    lora = next((m for m in modules if m.type == "lora"), None)
-    if lora is not None:
-        config = lora_config(model, lora, layout, roots, text=backbone.text)
-        lines += [
-            "    config = LoraConfig(",
-            f"        r={config.r},",
-            f"        lora_alpha={config.lora_alpha},",
-            f"        target_modules={sorted(config.target_modules)!r},",
-            f"        modules_to_save={list(roots)!r},",
-            f"        fan_in_fan_out={config.fan_in_fan_out},",
-            f"        task_type={'SEQ_CLS' if backbone.text else None!r},",
-            "    )",
-            "    get_peft_model(model, config)",
-        ]
-    else:
-        lines += [
-            f"    for path in {list(roots)!r}:",
-            "        model.get_submodule(path).requires_grad_(True)",
-        ]
-    lines.append("    modules = nn.ModuleDict()")
-    for module in modules:
-        for layer in module.layers if module.type != "lora" else ():
-            where = layout.layers[layer]
-            if module.type == "prefix":
-                name, width = f"layer{layer}_prefix", layout.shape.layers[layer].prefix_width
-                lines += [
-                    f"    modules[{name!r}] = Prefix({module.size}, {width})",
-                    f"    attach_prefix(modules[{name!r}], model, model.get_submodule({where.attention!r}))",
-                ]
-                continue
-            position = module.option("position")
-            name = f"layer{layer}_{position}"
-            first, last = where.sites["up"], where.sites["down"]
-            places = f"model.get_submodule({last!r})"
-            if position == "parallel":
-                places = f"model.get_submodule({first!r}), {places}"
-            lines += [
-                f"    modules[{name!r}] = Bottleneck({layout.shape.hidden}, {module.size})",
-                f"    attach_{position}(modules[{name!r}], {places})",
-            ]
-    lines.append(
-        '    model.add_module("autopeft_modules", modules.to(device=model.device, dtype=model.dtype))'
-    )
-    return "\n".join(lines) + "\n"
-
 
 _TEXT = '''
 class Encoded:
@@ -322,10 +243,6 @@ def main():
     model.requires_grad_(False)
     model.to(device)
 
-    torch.manual_seed(SEED)
-    reset_head(model, HEAD)
-    put_on(model)
-
     def batches(split, order, size):
         for start in range(0, len(order), size):
             batch = data[split].batch(order[start : start + size])
@@ -333,19 +250,27 @@ def main():
 
     def score(split):
         order = data[split].evaluation_order()
-        logits = predict(model, batches(split, order, 256)).numpy()
-        return float(metric(PREDICTED, data[split].labels[order].numpy()))
+        logits = predict(runner, batches(split, order, 256)).numpy()
+        return float(METRIC(PREDICTED, data[split].labels[order].numpy()))
+
+    def first_inputs():
+        for batch in batches("train", epoch_order(n, SEED, 0), BATCH_SIZE):
+            yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     n = len(data["train"].labels)
     steps = EPOCHS * math.ceil(n / BATCH_SIZE)
-    trained = [p for p in model.parameters() if p.requires_grad]
+    torch.manual_seed(SEED)
+    reset_head(model, HEAD)
+    runner, further = put_on(model, first_inputs)
+    trained = [p for p in runner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     factor = functools.partial(rate_factor, steps=steps, warmup_fraction=WARMUP_FRACTION)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     loss_of = loss_function(data["train"].labels)
     for epoch in range(EPOCHS):
         order = epoch_order(n, SEED, epoch)
-        loss = train_epoch(model, optimizer, schedule, batches("train", order, BATCH_SIZE), loss_of, MAX_GRAD_NORM)
+        training = batches("train", order, BATCH_SIZE)
+        loss = train_epoch(runner, optimizer, schedule, training, loss_of, MAX_GRAD_NORM, *further)
         print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
     result = {"validation": score("validation"), "stored_validation": STORED_SCORE}
     if "test" in data:

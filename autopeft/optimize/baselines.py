@@ -1,6 +1,6 @@
 """What every search is measured against: trials of each study, beside its space."""
 
-from autopeft.dsl import BoundSpace, Real, trainable_parameters
+from autopeft.dsl import BoundSpace, trainable_parameters
 from autopeft.nouns import BackboneShape, Configuration, Module, TrialKind
 
 # An untuned baseline is no baseline: each is trained at so many rates, over the whole range of the space.
@@ -15,8 +15,7 @@ def baselines(space: BoundSpace) -> list[tuple[TrialKind, Configuration]]:
     allows; at rank 1 where none fits. It is left out where a backbone has no such sites.
     """
     rate = space.decisions[-1]
-    assert isinstance(rate, Real)
-    rates = [rate.decode(i / (LEARNING_RATES - 1)) for i in range(LEARNING_RATES)]
+    rates = [rate.at(i / (LEARNING_RATES - 1)) for i in range(LEARNING_RATES)]
     lora = _lora(space.shape, space.limit)
     found = [(TrialKind.HEAD_ONLY, Configuration.of([], r)) for r in rates]
     if lora is not None:

@@ -182,6 +182,6 @@ def _evaluate(
     new = [a for a in dict.fromkeys(assignments) if a not in known]
     if not new:
         return {}
-    vectors = torch.tensor([space.encode(a) for a in new], dtype=torch.float64)
+    vectors = torch.tensor([space.encode(a).vector for a in new], dtype=torch.float64)
     values = torch.cat([acquisition(chunk) for chunk in vectors.split(256)])
     return dict(zip(new, values.tolist(), strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from autopeft.dsl import BoundSpace, Choice
+from autopeft.dsl import BoundSpace, Interval, Levels
 from autopeft.nouns import Configuration, Trial, TrialStatus
 from autopeft.optimize.suggest import fresh, generator, searched
 
@@ -34,45 +34,36 @@ def suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], see
         directions=["maximize", "minimize"],
         sampler=samplers[sampler](seed=rng.getrandbits(31)),
     )
-    distributions = _distributions(space)
     for trial in trials:
-        _add(study, space, distributions, trial)
+        _add(study, space, trial)
     known = {trial.configuration.key for trial in trials}
     for _ in range(_ASKS):
-        asked = study.ask(distributions)
-        assignment = tuple(
-            d.values[asked.params[d.name]]
-            if isinstance(d, Choice) and len(d.values) > 2
-            else asked.params[d.name]
-            for d in space.decisions
-        )
-        configuration = space.configuration(space.shrink(rng, assignment))
+        configuration = space.configuration(space.to_optuna(study.ask()))
         if configuration.key not in known:
             return configuration
     return space.configuration(fresh(space, trials, rng, 1)[0])
 
 
-def _distributions(space: BoundSpace) -> dict[str, BaseDistribution]:
-    """Sizes are ordinal: their index is the parameter. Switches are categories."""
-    found: dict[str, BaseDistribution] = {}
-    for decision in space.decisions:
-        if not isinstance(decision, Choice):
-            found[decision.name] = FloatDistribution(decision.low, decision.high, log=decision.log)
-        elif len(decision.values) > 2:
-            found[decision.name] = IntDistribution(0, len(decision.values) - 1)
-        else:
-            found[decision.name] = CategoricalDistribution(decision.values)
-    return found
+def _distribution(decision: Levels | Interval) -> BaseDistribution:
+    """As `Levels.ask` and `Interval.ask` ask for it: the index of what is ordered, categories of the rest."""
+    if isinstance(decision, Levels):
+        if decision.ordered and len(decision.values) > 2:
+            return IntDistribution(0, len(decision.values) - 1)
+        return CategoricalDistribution(decision.values)
+    if decision.whole:
+        return IntDistribution(int(decision.low), int(decision.high), log=decision.log)
+    return FloatDistribution(decision.low, decision.high, log=decision.log)
 
 
-def _add(
-    study: optuna.Study, space: BoundSpace, distributions: dict[str, BaseDistribution], trial: Trial
-) -> None:
+def _add(study: optuna.Study, space: BoundSpace, trial: Trial) -> None:
     assignment = space.assignment(trial.configuration)
-    params = {
-        d.name: d.values.index(value) if isinstance(d, Choice) and len(d.values) > 2 else value
-        for d, value in zip(space.decisions, assignment, strict=True)
-    }
+    params, distributions = {}, {}
+    for decision, value in zip(space.decisions, assignment, strict=True):
+        if all(need.holds(assignment[need.index]) for need in decision.needs):  # what was asked for
+            distribution = _distribution(decision)
+            index = isinstance(decision, Levels) and isinstance(distribution, IntDistribution)
+            distributions[decision.name] = distribution
+            params[decision.name] = decision.position(value) if index else value  # type: ignore[union-attr]
     states = {
         TrialStatus.COMPLETE: optuna.trial.TrialState.COMPLETE,
         TrialStatus.FAILED: optuna.trial.TrialState.FAIL,

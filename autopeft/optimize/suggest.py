@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autopeft.dsl import Assignment, BoundSpace, Real
+from autopeft.dsl import Assignment, BoundSpace
 from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
 
@@ -42,12 +42,11 @@ def tuned_rates(space: BoundSpace, trials: Sequence[Trial]) -> tuple[float, floa
     first few is no optimum. Places in [0, 1]; the whole range where no baseline is through.
     """
     rate = space.decisions[-1]
-    assert isinstance(rate, Real)
     under_way = {t.kind for t in trials if t.status in (TrialStatus.WAITING, TrialStatus.RUNNING)}
     told = [t for t in trials if t.kind not in (TrialKind.SEARCH, *under_way) and t.score is not None]
     if not told:
         return 0.0, 1.0
-    best = rate.encode(max(told, key=lambda t: t.score or 0.0).configuration.learning_rate)
+    best = rate.place(max(told, key=lambda t: t.score or 0.0).configuration.learning_rate)
     return max(0.0, best - 0.25), min(1.0, best + 0.25)
 
 
@@ -108,10 +107,9 @@ def spread(
     rng = generator(seed, trials)
     known = known_assignments(space, trials)
     rate = space.decisions[-1]
-    assert isinstance(rate, Real)
     for _ in range(_ASKS):
         sample = space.sample_at(rng, place)
-        assignment = space.canonical((*sample[:-1], rate.decode(low + rate_place * (high - low))))
+        assignment = space.canonical((*sample[:-1], rate.at(low + rate_place * (high - low))))
         if assignment not in known:
             return space.configuration(assignment)
     return space.configuration(fresh(space, trials, rng, 1)[0])
@@ -140,7 +138,7 @@ def observe(space: BoundSpace, trials: Sequence[Trial]) -> Observed:
     """Encode the trials of a study; failed ones, and scores that are no number, are left out."""
     complete, scores, costs, pending, pending_costs = [], [], [], [], []
     for trial in trials:
-        vector = space.encode(space.assignment(trial.configuration))
+        vector = space.encode(space.assignment(trial.configuration)).vector
         if trial.score is not None and math.isfinite(trial.score):
             complete.append(vector)
             scores.append(trial.score)

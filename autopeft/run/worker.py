@@ -22,7 +22,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         Args:
             config: The first trial, as `Driver.config` gives it.
-            plan: `path`, `overrides`, `task`, `training` of the study, and `threads` for this worker.
+            plan: `path`, `overrides`, `sites`, `task`, `training` of the study, and `threads` for this worker.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
@@ -38,6 +38,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
                 plan["overrides"],
                 TaskSettings.from_json(plan["task"]),
                 Training(**plan["training"]),
+                plan["sites"],
             )
         except AutopeftError as error:
             self._failure = str(error)

@@ -48,6 +48,8 @@ def train_epoch(
     batches: Iterable[dict[str, torch.Tensor]],
     loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     max_grad_norm: float,
+    penalty: Callable[[], torch.Tensor | None] = lambda: None,
+    after_step: Callable[[int], None] = lambda step: None,
 ) -> float:
     """One pass; the mean loss over its batches. The model stays in evaluation mode: frozen parts have no dropout.
 
@@ -58,6 +60,8 @@ def train_epoch(
         batches: Dictionaries of tensors with `labels` among them.
         loss_of: (logits, labels) to a scalar.
         max_grad_norm: Gradients are clipped to this norm.
+        penalty: What is added to the loss, if anything; not part of the mean.
+        after_step: Called with the number of the step, from 1 over all passes, while gradients are still there.
     """
     model.eval()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -65,12 +69,14 @@ def train_epoch(
     for batch in batches:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         loss = loss_of(model(**inputs).logits, batch["labels"])
-        loss.backward()
+        losses.append(loss.detach())
+        further = penalty()
+        (loss if further is None else loss + further).backward()
         nn.utils.clip_grad_norm_(parameters, max_grad_norm)
         optimizer.step()
         schedule.step()
+        after_step(schedule.last_epoch)
         optimizer.zero_grad()
-        losses.append(loss.detach())
     return float(torch.stack(losses).mean())
 
 

@@ -5,19 +5,20 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
 import transformers
+from torch import nn
 from torch.nn import functional
 
 import autopeft
-from autopeft.adapters import attach, save_adapter
+from autopeft.adapters import Attached, attach, save_adapter
 from autopeft.backbones import Backbone, load_backbone, model_path, reset_head
-from autopeft.errors import TrialError
+from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
 from autopeft.tasks.load import load_task
@@ -65,9 +66,15 @@ class Workbench:
     """
 
     def __init__(
-        self, backbone: Backbone, task: TaskSettings, data: dict[str, Encoded], training: Training
+        self,
+        backbone: Backbone,
+        task: TaskSettings,
+        data: dict[str, Encoded],
+        training: Training,
+        sites: Mapping[str, str] | None = None,
     ) -> None:
         self.backbone = backbone
+        self.sites = sites
         self.task = task
         self.data = data
         self.training = training
@@ -76,7 +83,12 @@ class Workbench:
 
     @classmethod
     def prepare(
-        cls, path: str, overrides: Mapping[str, Any], task: TaskSettings, training: Training
+        cls,
+        path: str,
+        overrides: Mapping[str, Any],
+        task: TaskSettings,
+        training: Training,
+        sites: Mapping[str, str] | None = None,
     ) -> "Workbench":
         """Load backbone and data.
 
@@ -85,6 +97,7 @@ class Workbench:
             overrides: Fields of its configuration that the study changes.
             task: What to load, tokenise and score by.
             training: How trials are trained.
+            sites: Sites that are named by hand, as `find_layout` takes them.
 
         Raises:
             BackboneError, DataError: They cannot be loaded, or are not what the study began with.
@@ -97,6 +110,7 @@ class Workbench:
             num_labels=task.num_labels,
             regression=task.problem == "regression",
             config_overrides=overrides,
+            sites=sites,
         )
         preprocessor = load_preprocessor(path, task.modality)
         if task.modality == "text":
@@ -105,7 +119,7 @@ class Workbench:
         data = {
             name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
         }
-        return cls(backbone, task, data, training)
+        return cls(backbone, task, data, training, sites)
 
     def trial(self, configuration: Configuration, seed: int, folder: Path | None) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
@@ -116,19 +130,32 @@ class Workbench:
             folder: Where the trained adapter goes; None to keep nothing.
 
         Raises:
-            TrialError: The loss is not finite, or memory ran out.
+            TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
         """
         started = time.monotonic()
         reset_peak(self.device)
-        model, training, task = self.backbone.model, self.training, self.task
+        model, task = self.backbone.model, self.task
+        training = replace(self.training, **dict(configuration.training))  # type: ignore[arg-type]
+        n = len(self.data["train"])
+        steps = training.epochs * math.ceil(n / training.batch_size)
         torch.manual_seed(seed)
         reset_head(model, self.backbone.head)
-        attached = attach(
-            model, self.backbone.layout, self.backbone.head, configuration, text=self.backbone.text
-        )
         try:
-            n = len(self.data["train"])
-            steps = training.epochs * math.ceil(n / training.batch_size)
+            attached = attach(
+                model,
+                self.backbone.layout,
+                self.backbone.head,
+                configuration,
+                text=self.backbone.text,
+                steps=steps,
+                batches=lambda: self._inputs(epoch_order(n, seed, 0), training.batch_size),
+            )
+        except BackboneError as error:
+            raise TrialError(str(error)) from None
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory(error) from None
+        try:
+            self._check_positions(attached)
             optimizer = torch.optim.AdamW(
                 attached.trainable(), lr=configuration.learning_rate, weight_decay=training.weight_decay
             )
@@ -138,45 +165,76 @@ class Workbench:
             )
             loss_of = functional.cross_entropy if task.problem == "classification" else self._scaled_error
             for epoch in range(training.epochs):
-                batches = self._batches("train", epoch_order(n, seed, epoch), training.batch_size)
-                loss = train_epoch(model, optimizer, schedule, batches, loss_of, training.max_grad_norm)
+                loss = train_epoch(
+                    attached.runner,
+                    optimizer,
+                    schedule,
+                    self._batches("train", epoch_order(n, seed, epoch), training.batch_size),
+                    loss_of,
+                    training.max_grad_norm,
+                    attached.penalty,
+                    attached.after_step,
+                )
                 if not math.isfinite(loss):
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
-                score = self._score("validation", None if last else _RUNG_EXAMPLES)
+                score = self._score(attached.runner, "validation", None if last else _RUNG_EXAMPLES)
                 values = {"score": score, "train_loss": loss}
                 if last:
                     if "test" in self.data:
-                        values["test_score"] = self._score("test")
+                        values["test_score"] = self._score(attached.runner, "test")
                     if folder is not None:
                         record = {
                             "task": task.to_json(),
                             "seed": seed,
                             "training": asdict(training),
+                            "backbone": model.config.name_or_path,
+                            **({"sites": dict(self.sites)} if self.sites else {}),
                             **values,
                         }
-                        record["backbone"] = model.config.name_or_path
                         save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
                     values["seconds"] = time.monotonic() - started
                     values["peak_memory_bytes"] = float(peak_bytes(self.device))
                 yield Report(epoch + 1, values, last, self._details() if last else {})
         except torch.OutOfMemoryError as error:
-            raise TrialError(f"out of memory on {self.device}: {str(error).splitlines()[0]}") from None
+            raise self._out_of_memory(error) from None
         finally:
             attached.detach()
+
+    def _out_of_memory(self, error: torch.OutOfMemoryError) -> TrialError:
+        return TrialError(f"out of memory on {self.device}: {str(error).splitlines()[0]}")
+
+    def _check_positions(self, attached: Attached) -> None:
+        """Tokens before the input need positions too.
+
+        Raises:
+            TrialError: The longest text has no room for them.
+        """
+        tokens = sum(one.tokens for one in attached.planned)
+        most = self.backbone.max_positions
+        longest = max(int(data.lengths.max()) for data in self.data.values())
+        if tokens and most is not None and longest + tokens > most:
+            raise TrialError(
+                f"{tokens} tokens before texts of up to {longest} tokens are more than the backbone's {most} "
+                f"positions: cut the texts with --max-length {most - tokens}."
+            )
+
+    def _inputs(self, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in self._batches("train", order, size):
+            yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     def _batches(self, split: str, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
         for start in range(0, len(order), size):
             batch = self.data[split].batch(order[start : start + size])
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _score(self, split: str, most: int | None = None) -> float:
+    def _score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
         data = self.data[split]
         order = evaluation_order(data)
         if most is not None and most < len(order):
             sample = epoch_order(len(order), seed=0, epoch=0)[:most]  # the same for every trial
             order = order[sample.sort().values]
-        logits = predict(self.backbone.model, self._batches(split, order, _EVALUATION_BATCH))
+        logits = predict(runner, self._batches(split, order, _EVALUATION_BATCH))
         return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
 
     @functools.cached_property

@@ -1,17 +1,15 @@
-"""What modules compute, against formulas written out by hand."""
+"""What bottlenecks and prefixes compute, against formulas written out by hand."""
 
 import math
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
-from backbones.architectures import find, inputs, save
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from autopeft.adapters import Bottleneck, Prefix, attach
-from autopeft.adapters.bottleneck import attach_parallel, attach_serial
-from autopeft.backbones import load_backbone
-from autopeft.nouns import Configuration, Module
+from autopeft.adapters.bottleneck import Bottleneck, put_parallel, put_serial
+from autopeft.adapters.prefix import Prefix
 
 torch.set_num_threads(1)
 
@@ -22,32 +20,162 @@ def randomise(module: nn.Module) -> None:
             parameter.normal_()
 
 
-def test_a_bottleneck() -> None:
-    bottleneck = Bottleneck(6, 3)
-    x = torch.randn(2, 5, 6)
-    assert torch.equal(bottleneck(x), torch.zeros_like(x))
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": lambda x: x * (x > 0),
+    "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2))),
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "tanh": lambda x: (torch.exp(x) - torch.exp(-x)) / (torch.exp(x) + torch.exp(-x)),
+    "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_bottleneck(activation: str) -> None:
+    bottleneck = Bottleneck(6, 3, 5, activation, 4.0)
+    x = torch.randn(2, 7, 6)
+    assert torch.equal(bottleneck(x), torch.zeros(2, 7, 5))
     randomise(bottleneck)
     down, up = bottleneck.down, bottleneck.up
-    inner = (x @ down.weight.T + down.bias).clamp_min(0)
-    torch.testing.assert_close(bottleneck(x), inner @ up.weight.T + up.bias)
+    inner = ACTIVATIONS[activation](x @ down.weight.T + down.bias)
+    torch.testing.assert_close(bottleneck(x), 4 * (inner @ up.weight.T + up.bias))
+
+
+class Block(nn.Module):
+    """Two maps; the sizes of all three widths differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(6, 8)
+        self.down = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.down(torch.tanh(self.up(x)))
+        return y
+
+
+def serial(model: nn.Module, last: str = "down", width: int = 3) -> tuple[nn.Module, Callable[[], None]]:
+    return put_serial(model, last=last, outputs=5, width=width, activation="silu", scaling=1.0)
+
+
+def parallel(model: nn.Module, first: str = "up", last: str = "down") -> tuple[nn.Module, Callable[[], None]]:
+    made = put_parallel(
+        model, first=first, last=last, inputs=6, outputs=5, width=3, activation="gelu", scaling=0.5
+    )
+    randomise(made[0])
+    return made
 
 
 def test_serial_and_parallel() -> None:
     """Serial: y + b(y). Parallel: f(x) + b(x). Both: the parallel one is beside block and serial adapter."""
-    block = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6))
+    block = Block()
     x = torch.randn(2, 6)
     y = block(x)
-    serial, parallel = Bottleneck(6, 3), Bottleneck(6, 3)
-    randomise(serial)
-    randomise(parallel)
-
-    handles = attach_serial(serial, block[2])
-    torch.testing.assert_close(block(x), y + serial(y))
-    handles += attach_parallel(parallel, block[0], block[2])
-    torch.testing.assert_close(block(x), y + serial(y) + parallel(x))
-    for handle in handles:
-        handle.remove()
+    after, after_off = serial(block)
+    randomise(after)
+    torch.testing.assert_close(block(x), y + after(y))
+    beside, beside_off = parallel(block)
+    torch.testing.assert_close(block(x), y + after(y) + beside(x))
+    after_off()
+    torch.testing.assert_close(block(x), y + beside(x))
+    beside_off()
     assert torch.equal(block(x), y)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in block.modules())
+
+
+def test_the_block_is_read_where_it_begins() -> None:
+    """A first map that is called again inside the block, as DeBERTa's is with its positions."""
+
+    class Twice(Block):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.down(self.up(x) + self.up(torch.ones(2, 6)))
+            return y
+
+    block = Twice()
+    x = torch.randn(2, 6)
+    y = block(x)
+    beside, _ = parallel(block)
+    for _ in range(2):
+        torch.testing.assert_close(block(x), y + beside(x))
+
+
+def test_a_pass_that_was_cut_off_leaves_nothing_behind() -> None:
+    block = Block()
+    x, other = torch.randn(2, 6), torch.randn(2, 6)
+    y = block(x)
+    beside, _ = parallel(block)
+    handle = block.up.register_forward_hook(lambda *args: (_ for _ in ()).throw(KeyError))
+    with pytest.raises(KeyError):
+        block(other)
+    handle.remove()
+    torch.testing.assert_close(block(x), y + beside(x))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradients_under_checkpointing_are_the_same(reentrant: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(
+                [nn.Sequential(), nn.ModuleDict({"up": nn.Linear(6, 8), "down": nn.Linear(8, 5)})]
+            )
+            self.checkpointed = False
+
+        def block(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.layers[1]["down"](torch.tanh(self.layers[1]["up"](x)))  # type: ignore[index]
+            return y
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not self.checkpointed:
+                return self.block(x).square().sum()
+            y: torch.Tensor = checkpoint(self.block, x, use_reentrant=reentrant)
+            return y.square().sum()
+
+    model = Model()
+    beside, _ = parallel(model, "layers.1.up", "layers.1.down")
+    after, _ = serial(model, "layers.1.down")
+    randomise(after)
+    found, start = [], torch.randn(9, 6)
+    for model.checkpointed in (False, True, False):
+        x = start.clone().requires_grad_(True)
+        model(x).backward()
+        modules = [p for m in (beside, after) for p in m.parameters()]
+        found.append([x.grad, *[p.grad for p in modules]])
+        for p in modules:
+            p.grad = None
+    for plain, checkpointed, again in zip(*found, strict=True):
+        assert plain.abs().sum() > 0
+        torch.testing.assert_close(plain, checkpointed)
+        torch.testing.assert_close(plain, again)
+
+
+def test_a_block_that_puts_all_tokens_in_one_row() -> None:
+    class Flat(Block):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.down(self.up(x).flatten(0, 1)).view(*x.shape[:2], -1)
+
+    block = Flat()
+    x = torch.randn(2, 3, 6)
+    y = block(x)
+    beside, _ = parallel(block)
+    torch.testing.assert_close(block(x), y + beside(x))
+
+
+@pytest.mark.parametrize("change", [lambda y: y.transpose(0, 1), lambda y: y[:, :1], lambda y: y.mean(0)])
+def test_a_block_that_moves_tokens_cannot_have_anything_beside_it(
+    change: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    class Moving(Block):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.down(change(self.up(x)))
+            return y
+
+    block = Moving()
+    parallel(block)
+    with pytest.raises(
+        ValueError, match=r"from 'up' to 'down' turns the shape \(2, 3\) into .*use position: serial"
+    ):
+        block(torch.randn(2, 3, 6))
 
 
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
@@ -65,76 +193,3 @@ def test_a_prefix_is_a_sum_over_its_own_softmax(key_heads: int) -> None:
         weights = [math.exp(0.3 * float(query[b, h, t] @ keys[p, part])) for p in range(length)]
         expected = sum(w / sum(weights) * values[p, part] for p, w in enumerate(weights))
         torch.testing.assert_close(found[b, t, h], expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["BERT", "Llama", "ViT"])
-def test_eager_and_sdpa_agree_with_padding(name: str, tmp_path: Path) -> None:
-    architecture = find(name)
-    path = save(architecture, tmp_path)
-    batch, found = inputs(architecture), []
-    for implementation in ("eager", "sdpa"):
-        torch.manual_seed(0)
-        backbone = load_backbone(path, modality=architecture.modality, num_labels=3, regression=False)
-        backbone.model.set_attn_implementation(implementation)
-        attached = attach(
-            backbone.model,
-            backbone.layout,
-            backbone.head,
-            Configuration.of([Module("prefix", 3, (0, 1))], 1e-2),
-        )
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for parameter in attached.trainable():
-                parameter.normal_()
-            found.append(backbone.model(**batch).logits)
-        assert backbone.model.config._attn_implementation == f"prefixed_{implementation}"
-    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
-
-
-def test_a_prefix_acts_in_its_layers_only(tmp_path: Path) -> None:
-    """By hand for the first layer: the values' sum goes through the output projection."""
-    architecture = find("BERT")
-    path = save(architecture, tmp_path)
-    backbone = load_backbone(path, modality="text", num_labels=3, regression=False)
-    attention = backbone.model.get_submodule(backbone.layout.layers[0].attention)
-    other = backbone.model.get_submodule(backbone.layout.layers[1].attention)
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    handle = attention.register_forward_hook(lambda module, args, out: seen.append((args[0], out[0])))
-    batch = inputs(architecture)
-    with torch.no_grad():
-        backbone.model(**batch)
-        attached = attach(
-            backbone.model,
-            backbone.layout,
-            backbone.head,
-            Configuration.of([Module("prefix", 3, (0,))], 1e-2),
-        )
-        (prefix,) = attached.own.values()
-        randomise(prefix)
-        backbone.model(**batch)
-    handle.remove()
-    (x, without), (same, with_prefix) = seen
-    assert torch.equal(x, same)
-    query = attention.query(x).view(3, 10, 4, 4).transpose(1, 2)
-    expected = without + prefix(query, 4, 0.5).reshape(3, 10, 16)
-    torch.testing.assert_close(with_prefix, expected, atol=1e-5, rtol=1e-5)
-    assert not hasattr(other, "prefix_of_autopeft")
-
-
-@pytest.mark.parametrize("kind", ["lora", "prefix"])
-def test_a_model_is_never_left_with_half_a_configuration(kind: str, tmp_path: Path) -> None:
-    architecture = find("BERT")
-    path = save(architecture, tmp_path)
-    backbone = load_backbone(path, modality="text", num_labels=3, regression=False)
-    names = [name for name, _ in backbone.model.named_modules()]
-    broken = Module("bottleneck", 2, (0, 7), (("position", "serial"),))  # there is no layer 7
-    first = (
-        Module("prefix", 2, (0,))
-        if kind == "prefix"
-        else Module("lora", 2, (0,), (("alpha", 4), ("sites", ("q",))))
-    )
-    with pytest.raises(IndexError):
-        attach(backbone.model, backbone.layout, backbone.head, Configuration.of([first, broken], 1e-2))
-    assert [name for name, _ in backbone.model.named_modules()] == names
-    assert not any(m._forward_hooks for m in backbone.model.modules())
-    assert not any(p.requires_grad for p in backbone.model.parameters())

@@ -1,14 +1,17 @@
 """Loading: new heads are told from the backbone, and what is no backbone is refused."""
 
+import string
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
-from autopeft.backbones import load_backbone, model_path, read_config, reset_head
+from autopeft.backbones import load_backbone, model_path, read_backbone, read_config, reset_head
 from autopeft.errors import BackboneError
+from autopeft.tasks.preprocessor import load_preprocessor
 
-from .architectures import find, save
+from .architectures import MAMBA, find, save
 
 torch.set_num_threads(1)
 
@@ -33,7 +36,7 @@ def test_a_real_minilm(minilm_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("num_labels", [1, 2, 5, 7])
-@pytest.mark.parametrize("name", ["BERT", "RoBERTa", "ViT", "GPT-2"])
+@pytest.mark.parametrize("name", ["BERT", "RoBERTa", "ViT", "GPT-2", "T5"])
 def test_the_head_is_new_and_does_not_count(name: str, num_labels: int, tmp_path: Path) -> None:
     """Whether the checkpoint has no head, one of another width, or one of the same width."""
     architecture = find(name)
@@ -74,6 +77,96 @@ def test_most_positions(name: str, positions: int | None, tmp_path: Path) -> Non
         if name in ("BERT", "RoBERTa", "GPT-2", "OPT"):
             with pytest.raises((IndexError, RuntimeError)):
                 backbone.model(input_ids=torch.full((1, positions + 1), 5))
+
+
+@pytest.mark.parametrize("name", ["T5", "BART"])
+def test_texts_end_where_an_encoder_with_a_decoder_looks(name: str, tmp_path: Path) -> None:
+    """Its classifier reads the state at the end-of-text token: tokenizers put it there, also behind what is cut."""
+    path = save(find(name), tmp_path)
+    words = ["the", "film", "story", "was", "good", "bad"]
+    if name == "T5":
+        scored = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), *((f"▁{word}", -2.0) for word in words)]
+        tokenizer = transformers.T5Tokenizer(vocab=scored, extra_ids=0)
+    else:
+        pieces = ["<pad>", "</s>", "<s>", "<unk>", "<mask>", "Ġ", *string.ascii_lowercase]
+        tokenizer = transformers.BartTokenizer(vocab={p: i for i, p in enumerate(pieces)}, merges=[])
+    tokenizer.save_pretrained(path)
+    backbone = load_backbone(path, modality="text", num_labels=2, regression=False)
+    texts = ["the film was good", "bad", "the story was the story of the film"]
+    encoded = load_preprocessor(path, "text")(texts, truncation=True, max_length=8)
+    batch = tokenizer.pad(dict(encoded), return_tensors="pt")
+    assert batch["input_ids"].shape == (3, 8)
+    with torch.no_grad():
+        together = backbone.model(**batch).logits
+        for i, ids in enumerate(encoded["input_ids"]):
+            assert ids[-1] == 1
+            alone = backbone.model(input_ids=torch.tensor([ids])).logits
+            torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=1e-5)
+
+
+def test_a_backbone_without_a_classifier(tmp_path: Path) -> None:
+    transformers.MambaConfig(**MAMBA).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError) as raised:
+        load_backbone(str(tmp_path), modality="text", num_labels=2, regression=False)
+    assert str(raised.value) == f"transformers has no text classifier on a mamba model ('{tmp_path}')."
+
+
+def test_sites_by_hand_are_passed_on(tmp_path: Path) -> None:
+    path = save(find("ConvNeXt"), tmp_path)
+    by_hand = {"up": "pwconv1", "down": "pwconv2"}
+    backbone = load_backbone(path, modality="image", num_labels=2, regression=False, sites=by_hand)
+    assert backbone.layout.shape.sites == ("up", "down")
+
+
+# Without a task
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "T5", "ViT", "Swin"])
+def test_reading_says_what_loading_says(name: str, tmp_path: Path) -> None:
+    architecture = find(name)
+    path = save(architecture, tmp_path)
+    loaded = load_backbone(path, modality=architecture.modality, num_labels=2, regression=False)
+    (tmp_path / "model.safetensors").unlink()
+    assert read_backbone(path) == (type(loaded.model).__name__, loaded.layout)
+
+
+def test_reading_what_has_no_classifier(tmp_path: Path) -> None:
+    transformers.MambaConfig(**MAMBA).save_pretrained(tmp_path)
+    name, layout = read_backbone(str(tmp_path))
+    assert name == "MambaModel"
+    assert layout.shape.sites == ("in", "x")
+
+
+def test_reading_the_starter() -> None:
+    name, layout = read_backbone(model_path("starter"))
+    assert (name, len(layout.layers)) == ("ViTForImageClassification", 6)
+    assert layout.shape.parameters == 676_992
+
+
+def test_reading_a_large_model_takes_no_memory(tmp_path: Path) -> None:
+    transformers.LlamaConfig(
+        hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, intermediate_size=28672
+    ).save_pretrained(tmp_path)
+    _, layout = read_backbone(str(tmp_path))
+    assert layout.shape.parameters > 60e9
+    assert len(layout.layers) == 80
+
+
+def test_reading_with_sites_by_hand(tmp_path: Path) -> None:
+    path = save(find("BERT"), tmp_path)
+    assert read_backbone(path, {"k": "attention.self.query"})[1].shape.sites == ("k", "v", "o", "up", "down")
+    with pytest.raises(BackboneError, match="the site 'q' was not found"):
+        read_backbone(path, {"q": "attention.self.nothing"})
+
+
+@pytest.mark.parametrize(
+    "config", ["{}", '{"model_type": "no-such-model"}', '{"model_type": "clip", "text_config": 1}']
+)
+def test_reading_what_is_no_model(config: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(BackboneError) as raised:
+        read_backbone(str(tmp_path))
+    assert is_one_sentence(raised.value)
 
 
 def test_a_head_is_reset_from_the_global_generator(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_the_defaults(service: Service) -> None:
         **dict.fromkeys(("seconds", "workers", "gpus_per_trial", "ray_address", "study", "db", "epochs")),
         **dict.fromkeys(("validation", "test", "text", "text_pair", "image", "label", "problem", "metric")),
         "model_config": None,
+        "sites": None,
     }
 
 
@@ -111,6 +112,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("--text-column", "a", "--text-pair-column", "b", "--image-column", "c", "--label-column", "y"),
         *("--problem", "regression", "--metric", "spearman", "--validation-fraction", "0.3"),
         *("--max-length", "64", "--model-config", "num_hidden_layers=2", "--model-config", "hidden_act=relu"),
+        *("--sites", "q=attn.q", "--sites", "o=attn.out"),
     )
     assert result.exit_code == 0, result.output
     del service.asked["on_event"]
@@ -121,6 +123,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "space": "s.yaml",
         "sampler": "optuna:tpe",
         "trials": 7,
+        "sites": {"q": "attn.q", "o": "attn.out"},
         "seconds": 600.0,
         "workers": 3,
         "gpus_per_trial": 0.25,

@@ -1,9 +1,11 @@
 """Trainable parameters against formulas written out by hand."""
 
-from autopeft.dsl import trainable_parameters
+from shapes import BERT, UNEVEN
+
+from autopeft.dsl import adapter_bytes, trainable_parameters
 from autopeft.nouns import Configuration, Module
 
-from .shapes import BERT, UNEVEN
+AT = (("sites", ("attention",)),)
 
 
 def count(*modules: Module) -> int:
@@ -13,14 +15,36 @@ def count(*modules: Module) -> int:
 def test_counts_that_papers_state() -> None:
     every = tuple(range(12))
     assert count(Module("lora", 8, every, (("alpha", 16), ("sites", ("q", "v"))))) == 294_912  # Hu et al.
-    assert count(Module("bottleneck", 48, every, (("position", "serial"),))) == 12 * (2 * 768 * 48 + 48 + 768)
-    assert count(Module("prefix", 10, every)) == 184_320  # 0.17 % of BERT-base (Zhou et al.)
+    assert count(Module("bottleneck", 48, every, (("position", "serial"), ("sites", ("ffn",))))) == 12 * (
+        2 * 768 * 48 + 48 + 768
+    )
+    assert count(Module("prefix", 10, every, AT)) == 184_320  # 0.17 % of BERT-base (Zhou et al.)
     assert count() == 0
 
 
 def test_counts_are_those_of_each_layer() -> None:
     lora = Module("lora", 3, (0, 2), (("alpha", 6), ("sites", ("q", "v"))))
-    prefix = Module("prefix", 5, (1, 2))
+    prefix = Module("prefix", 5, (1, 2), AT)
     configuration = Configuration.of([lora, prefix], 1e-3)
     expected = 3 * (8 + 8 + 8 + 4 + 8 + 6 + 8 + 6) + 2 * 5 * (2 + 6)
     assert trainable_parameters(configuration, UNEVEN) == expected
+
+
+def test_what_is_shared_counts_once() -> None:
+    """VB-LoRA's vectors are one bank, however its places are written down."""
+    bank = 64 * 256
+    options = (("num_vectors", 64), ("vector_length", 256))
+    one = count(Module("vblora", 2, (0,), (*options, ("sites", ("q",)))))
+    two = count(*[Module("vblora", 2, (i,), (*options, ("sites", ("q",)))) for i in (0, 1)])
+    assert two - one == one - bank
+
+
+def test_a_place_that_is_not_there_costs_nothing() -> None:
+    lora = Module("lora", 1, (0, 1), (("alpha", 2), ("sites", ("q", "gate"))))
+    assert count(lora) == 2 * (768 + 768)
+
+
+def test_bytes_count_what_is_saved_beside() -> None:
+    sparse = Module("sparse", 0.01, (0,), (("sites", ("q",)),))
+    entries = round(0.01 * 768 * 768)
+    assert adapter_bytes(Configuration.of([sparse], 1e-3), BERT) == 4 * 2 * entries  # values and indices

@@ -5,22 +5,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from shapes import VIT
+
 from autopeft.dsl import BoundSpace, read_space
-from autopeft.nouns import BackboneShape, Configuration, LayerShape, Trial, TrialKind, TrialStatus
+from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
 from autopeft.optimize import Suggester
 from autopeft.pareto import hypervolume
 from autopeft.registry import space_text
 
-SHAPE = BackboneShape(
-    parameters=200_000,
-    hidden=64,
-    heads=4,
-    intermediate=128,
-    layers=tuple(
-        LayerShape({**dict.fromkeys("qkvo", (64, 64)), "up": (64, 128), "down": (128, 64)}, 64)
-        for _ in range(4)
-    ),
-)
+SHAPE = VIT
 LIMIT = 10_000
 
 

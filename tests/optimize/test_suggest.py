@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autopeft.dsl import BoundSpace, Real, read_space
+from autopeft.dsl import BoundSpace, Interval, read_space
 from autopeft.errors import UnknownNameError, UsedUpError
 from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, find_suggester
@@ -96,7 +96,7 @@ def start(seed: int, n: int) -> list[Configuration]:
 def test_the_start_is_spread_over_cost_and_learning_rate(seed: int) -> None:
     """Of nine points no two rates are close, neither range has a wide gap, and one does not follow the other."""
     bound = problem.space()
-    vectors = [bound.encode(bound.assignment(c)) for c in start(seed, 9)]
+    vectors = [bound.encode(bound.assignment(c)).vector for c in start(seed, 9)]
     rates = sorted(v[-2] for v in vectors)
     assert all(b - a > 0.06 for a, b in itertools.pairwise(rates))
     assert max(b - a for a, b in itertools.pairwise([0.0, *rates, 1.0])) < 0.3
@@ -108,7 +108,9 @@ def test_the_start_is_spread_over_cost_and_learning_rate(seed: int) -> None:
 
 def test_the_start_is_not_at_the_ends_of_the_learning_rate() -> None:
     places = [
-        problem.space().encode(problem.space().assignment(c))[-2] for s in range(10) for c in start(s, 8)
+        problem.space().encode(problem.space().assignment(c)).vector[-2]
+        for s in range(10)
+        for c in start(s, 8)
     ]
     assert 0.05 < statistics.mean(p < 0.1 or p > 0.9 for p in places) < 0.35
     assert statistics.quantiles(places, n=4) == pytest.approx([0.25, 0.5, 0.75], abs=0.1)
@@ -149,13 +151,13 @@ def test_the_start_looks_near_the_best_baseline() -> None:
     ]
     suggest = find_suggester("botorch")
     rate = bound.decisions[-1]
-    assert isinstance(rate, Real)
+    assert isinstance(rate, Interval)
     low, high = tuned_rates(bound, trials)
     assert high - low <= 0.5
-    assert low <= rate.encode(1e-3) <= high
+    assert low <= rate.place(1e-3) <= high
     for number in range(3, 8):
         configuration = suggest(bound, trials, 0)
-        assert low - 0.01 <= rate.encode(configuration.learning_rate) <= high + 0.01
+        assert low - 0.01 <= rate.place(configuration.learning_rate) <= high + 0.01
         trials.append(Trial(number, number, TrialKind.SEARCH, configuration, 10, 0, TrialStatus.RUNNING))
     assert tuned_rates(bound, []) == (0.0, 1.0)
     running = replace(

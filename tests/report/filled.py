@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def serial(size: int, learning_rate: float = 3e-3) -> Configuration:
-    module = Module("bottleneck", size, (0, 2), (("position", "serial"),))
+    module = Module("bottleneck", size, (0, 2), (("position", "serial"), ("sites", ("ffn",))))
     return Configuration.of([module], learning_rate)
 
 

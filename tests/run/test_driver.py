@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shapes import transformer
 
 from autopeft.dsl import BoundSpace, read_space
-from autopeft.nouns import BackboneShape, LayerShape, Trial, TrialKind, TrialStatus
+from autopeft.nouns import Trial, TrialKind, TrialStatus
 from autopeft.optimize.baselines import baselines
 from autopeft.optimize.suggest import suggest_random
 from autopeft.registry import space_text
@@ -16,8 +17,7 @@ from autopeft.run.driver import Done, Driver
 from autopeft.store import Repository
 
 H = 32
-LINEARS = {**dict.fromkeys("qkvo", (H, H)), "up": (H, 4 * H), "down": (4 * H, H)}
-SHAPE = BackboneShape(100_000, H, 4, 4 * H, tuple(LayerShape(LINEARS, H) for _ in range(3)))
+SHAPE = transformer(H, 3, 4 * H, parameters=100_000)
 
 
 def space() -> BoundSpace:

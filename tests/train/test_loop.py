@@ -49,3 +49,31 @@ def test_an_epoch_is_what_plain_torch_does() -> None:
         losses.append(float(value.detach()))
     assert loss == pytest.approx(sum(losses) / 5, rel=1e-5)
     assert torch.allclose(model.linear.weight, plain.linear.weight, atol=1e-5)
+
+
+def test_a_penalty_is_trained_on_but_not_reported() -> None:
+    torch.manual_seed(0)
+    model, other = _Model(), _Model()
+    other.load_state_dict(model.state_dict())
+    batches = [{"x": torch.randn(4, 3), "labels": torch.randint(0, 2, (4,))} for _ in range(3)]
+    found = []
+    for one, weight in ((model, 0.0), (other, 100.0)):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        seen: list[tuple[int, bool]] = []
+
+        def after(step: int, one: _Model = one, seen: list[tuple[int, bool]] = seen) -> None:
+            seen.append((step, one.linear.weight.grad is not None))
+
+        def penalty(one: _Model = one, weight: float = weight) -> torch.Tensor:
+            return weight * one.linear.weight.square().sum()
+
+        for epoch in range(2):
+            loss = train_epoch(
+                one, optimizer, schedule, batches, nn.functional.cross_entropy, 1e9, penalty, after
+            )
+            found.append(loss)
+            assert seen == [(step, True) for step in range(1, 3 * epoch + 4)]
+    assert found[0] < 10
+    assert found[2] > found[0]  # a step of 10 times the weights away
+    assert other.linear.weight.abs().max() > model.linear.weight.abs().max()

@@ -1,20 +1,22 @@
 """A warm worker's trials: the same as on a fresh one, deterministic, and leaving nothing behind."""
 
 import hashlib
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration, Module
 from autopeft.tasks.load import resolve_task
 from autopeft.train import Report, Training, Workbench
 
-SERIAL = Module("bottleneck", 4, (0, 1), (("position", "serial"),))
-PARALLEL = Module("bottleneck", 2, (1,), (("position", "parallel"),))
-PREFIX = Module("prefix", 3, (0, 1))
+SERIAL = Module("bottleneck", 4, (0, 1), (("position", "serial"), ("sites", ("ffn",))))
+PARALLEL = Module("bottleneck", 2, (1,), (("position", "parallel"), ("sites", ("ffn",))))
+PREFIX = Module("prefix", 3, (0, 1), (("sites", ("attention",)),))
 LORA = Module("lora", 2, (0, 1), (("alpha", 4.0), ("sites", ("q", "v"))))
 MIXTURE = Configuration.of([SERIAL, PARALLEL, PREFIX], 1e-2)
 
@@ -108,6 +110,87 @@ def test_divergence_is_a_reason(bench: Workbench) -> None:
 def test_saves_the_adapter(bench: Workbench, tmp_path: Path) -> None:
     run(bench, Configuration.of([LORA], 1e-2), folder=tmp_path / "a")
     assert {p.name for p in (tmp_path / "a").iterdir()} >= {"adapter_config.json", "autopeft_config.json"}
+
+
+def at(kind: str, size: float, sites: tuple[str, ...] = ("q", "v"), **options: object) -> Module:
+    layers = (0,) if sites == ("input",) else (0, 1)
+    return Module(kind, size, layers, tuple(sorted([*options.items(), ("sites", sites)])))
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        [at("lora", 2, init="eva")],
+        [at("lora", 2, init="corda"), at("lokr", 2)],
+        [at("prompt_tuning", 3, ("input",)), at("ia3", 1)],
+        [at("adalora", 3, target_rank=1), SERIAL],
+    ],
+    ids=["eva", "corda and lokr", "prompt and ia3", "adalora and serial"],
+)
+def test_trials_of_every_kind(bench: Workbench, modules: list[Module], tmp_path: Path) -> None:
+    """What looks at data, puts tokens before the text, or has a schedule; twice the same, and nothing is left."""
+    before = weights(bench)
+    configuration = Configuration.of(modules, 3e-2)
+    first = run(bench, configuration, seed=1, folder=tmp_path / "a")
+    assert weights(bench) == before
+    assert not bench.backbone.model.training
+    second = run(bench, configuration, seed=1, folder=tmp_path / "b")
+    assert scores(first) == scores(second)
+    names = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.safetensors"))
+    assert names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_tokens_before_the_input_are_trained(bench: Workbench, tmp_path: Path) -> None:
+    prompts = []
+    for rate in (1e-9, 3e-2):
+        run(bench, Configuration.of([at("prompt_tuning", 3, ("input",))], rate), folder=tmp_path / str(rate))
+        file = tmp_path / str(rate) / "adapter_model.safetensors"
+        prompts.append(load_file(file)["prompt_embeddings"])
+    assert prompts[0].shape == (3, 384)
+    assert (prompts[0] - prompts[1]).abs().max() > 1e-2
+
+
+def test_a_trial_of_adalora_ends_at_its_budget(bench: Workbench, tmp_path: Path) -> None:
+    """Twelve steps: the last six with the ranks that are left, four of the twelve."""
+    run(bench, Configuration.of([at("adalora", 3, target_rank=1)], 3e-2), folder=tmp_path)
+    pattern = json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"]
+    assert sum(map(sum, pattern.values())) == 4
+    assert {len(ranks) for ranks in pattern.values()} == {3}
+
+
+def test_a_configuration_sets_its_own_training(bench: Workbench, tmp_path: Path) -> None:
+    plain = scores(run(bench, Configuration.of([LORA], 1e-2)))
+    for name, value in (
+        ("batch_size", 16),
+        ("max_grad_norm", 0.01),
+        ("warmup_fraction", 0.9),
+        ("weight_decay", 0.9),
+    ):
+        configuration = Configuration.of([LORA], 1e-2, {name: value})
+        assert scores(run(bench, configuration, folder=tmp_path / name)) != plain
+        record = json.loads((tmp_path / name / "autopeft_config.json").read_text())
+        assert record["training"][name] == value
+        assert Configuration.from_json(record["configuration"]) == configuration
+    same = Configuration.of([LORA], 1e-2, {"batch_size": 8})
+    assert scores(run(bench, same)) == plain
+
+
+def test_reasons_that_modules_give(bench: Workbench) -> None:
+    """A trial that cannot be is a sentence, not an exception of another kind."""
+    before = weights(bench)
+    both = [at("hra", 2), at("shira", 2)]
+    with pytest.raises(TrialError, match="hra and shira both multiply with the weight itself"):
+        run(bench, Configuration.of(both, 1e-2))
+    with pytest.raises(TrialError) as raised:
+        run(bench, Configuration.of([at("prompt_tuning", 505, ("input",))], 1e-2))
+    longest = max(int(data.lengths.max()) for data in bench.data.values())
+    assert str(raised.value) == (
+        f"505 tokens before texts of up to {longest} tokens are more than the backbone's 512 positions: "
+        "cut the texts with --max-length 7."
+    )
+    assert weights(bench) == before
 
 
 def test_regression_learns_any_scale(tmp_path: Path, minilm_folder: Path) -> None:

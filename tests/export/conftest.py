@@ -1,0 +1,120 @@
+"""Small studies whose trials are trained here, without a search."""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from autopeft.backbones import STARTER
+from autopeft.dsl import trainable_parameters
+from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.tasks.load import resolve_task
+from autopeft.train import Training, Workbench
+
+
+@dataclass
+class Lab:
+    """A study as a database would give it, and a worker for it."""
+
+    study: Study
+    bench: Workbench
+
+    def train(self, configuration: Configuration, folder: Path | None = None) -> Trial:
+        """The complete trial of a configuration; its adapter is kept where there is a folder for it."""
+        reports = list(self.bench.trial(configuration, 3, folder))
+        values = reports[-1].values
+        return Trial(
+            id=7,
+            number=7,
+            kind=TrialKind.SEARCH,
+            configuration=configuration,
+            trainable=trainable_parameters(configuration, self.bench.backbone.layout.shape),
+            seed=3,
+            status=TrialStatus.COMPLETE,
+            scores={report.rung: report.values["score"] for report in reports},
+            measurements={name: values[name] for name in ("train_loss", "test_score") if name in values},
+            artifact=str(folder or ""),
+            details=dict(reports[-1].details),
+        )
+
+
+def lab(model: str, path: str, overrides: Mapping[str, Any], data: Path, **task: Any) -> Lab:
+    torch.set_num_threads(1)
+    resolved = resolve_task(str(data), max_length=32, **task)
+    training = {"epochs": 2, "batch_size": 8}
+    bench = Workbench.prepare(path, overrides, resolved.settings, Training(**training))
+    shape = bench.backbone.layout.shape
+    settings = {
+        "model": model,
+        "budget": "1%",
+        "backbone": {
+            "path": path,
+            "overrides": dict(overrides),
+            "parameters": shape.parameters,
+            "layers": len(shape.layers),
+        },
+        "task": bench.task.to_json(),
+        "training": training,
+    }
+    return Lab(
+        Study(1, "tiny", settings, shape.parameters // 100, "tiny", None, "2026-11-21T00:00:00"), bench
+    )
+
+
+def write(folder: Path, header: str, rows: list[str]) -> Path:
+    for name, part in (("train", rows[:40]), ("validation", rows[40:50]), ("test", rows[50:])):
+        (folder / f"{name}.tsv").write_text("\n".join([header, *part]) + "\n")
+    return folder / "train.tsv"
+
+
+WORDS = ("fair", "fine", "poor", "good", "weak")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Lab:
+    """Classes of texts, not easy to tell apart, on a MiniLM of two layers."""
+    rows = [
+        f"a {WORDS[i * 7 % 5]} film, says critic {i * i % 11}\t{'yes' if i % 3 else 'no'}" for i in range(60)
+    ]
+    data = write(tmp_path_factory.mktemp("texts"), "text\tlabel", rows)
+    return lab("minilm", str(minilm_folder), {"num_hidden_layers": 2}, data)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Lab:
+    """Values of pairs of texts on a tiny random GPT-2, whose weights are transposed and which pads at will."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (minilm_folder / file).exists():
+            shutil.copy(minilm_folder / file, folder)
+    config = transformers.GPT2Config(vocab_size=30522, n_embd=16, n_layer=2, n_head=4, n_positions=64)
+    torch.manual_seed(0)
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar
+        transformers.GPT2Model(config).save_pretrained(folder)
+    rows = [
+        f"{WORDS[i % 5]} film\tfilm {WORDS[i * i % 5]} {'very ' * (i % 4)}\t{(i * i % 17) / 3}"
+        for i in range(60)
+    ]
+    data = write(tmp_path_factory.mktemp("pairs"), "sentence1\tsentence2\tlabel", rows)
+    return lab("gpt2", str(folder), {}, data, problem="regression")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Two classes of noise on the starter's backbone."""
+    folder, generator = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label in ("dark", "light"):
+        (folder / label).mkdir()
+        for i in range(16):
+            pixels = generator.integers(0, 160, (12, 12, 3), dtype=np.uint8) + (60 if label == "light" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{i}.png")
+    return lab(STARTER, STARTER, {}, folder)

@@ -1,0 +1,92 @@
+"""The adapter folder: its card's code loads what was trained, and says what peft alone can read."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autopeft.errors import InputError
+from autopeft.export.peft import export_peft
+from autopeft.nouns import Configuration, Module
+
+from .conftest import Lab
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:peft"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
+LORA = Module("lora", 2, (0, 1), (("sites", ("q",)),))
+DORA_PISSA = Module("lora", 2, (0, 1), (("dora", True), ("init", "pissa"), ("sites", ("q",))))
+IA3 = Module("ia3", 1, (1,), (("sites", ("k",)),))
+SERIAL = Module("bottleneck", 2, (0,), (("position", "serial"), ("sites", ("ffn",))))
+SPARSE = Module("sparse", 0.001, (0, 1), (("mask", "random"), ("sites", ("v",))))
+PROMPT = Module("prompt_tuning", 3, (0,), (("sites", ("input",)),))
+
+
+def exported(lab: Lab, folder: Path, *modules: Module) -> str:
+    """The card of a trained configuration."""
+    trial = lab.train(Configuration.of(modules, 2e-2), folder / "trained")
+    export_peft(lab.study, trial, folder / "exported")
+    return (folder / "exported" / "README.md").read_text()
+
+
+def loaded(card: str, folder: Path) -> list[Any]:
+    """The models that the card's pieces of code load, each from the beginning."""
+    blocks = re.findall(r"```python\n(.*?)```", card.replace("path/to/this/folder", str(folder)), re.DOTALL)
+    found = []
+    for i in range(len(blocks)):
+        names: dict[str, Any] = {}
+        first = blocks[0] if i == 0 else blocks[0].replace("model = autopeft.load_adapter", "# ")
+        torch.manual_seed(50 + i)
+        exec(first if i == 0 else first + blocks[i], names)
+        found.append(names["model"].eval())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("modules", "said", "library"),
+    [
+        ((LORA,), "The whole arrangement is one that peft has", "peft"),
+        ((DORA_PISSA,), "The whole arrangement is one that peft has", "peft"),
+        ((PROMPT,), "The whole arrangement is one that peft has", "peft"),
+        ((LORA, IA3), "The arrangement is 2 adapters of peft", "peft"),
+        ((LORA, SERIAL), "peft has no serial bottleneck of this form", "autopeft"),
+        ((LORA, IA3, SPARSE), "the adapters that are peft's, one at a time: `peft-0-", "autopeft"),
+        ((SERIAL, SPARSE), "peft has no serial bottleneck and sparse of this form, so", "autopeft"),
+        ((), "peft has no head alone of this form", "autopeft"),
+    ],
+    ids=lambda value: "-".join(m.type for m in value) if isinstance(value, tuple) else "",
+)
+def test_the_card_loads_what_was_trained(
+    texts: Lab, tmp_path: Path, modules: tuple[Module, ...], said: str, library: str
+) -> None:
+    card = exported(texts, tmp_path, *modules)
+    assert said in card
+    assert f"library_name: {library}\n" in card
+    models = loaded(card, tmp_path / "exported")
+    assert len(models) == (2 if "The whole" in said else 1)
+    data = texts.bench.data["validation"]
+    batch = data.batch(range(len(data)))
+    labels = batch.pop("labels")
+    stored = float(re.findall(r"validation \| ([\d.]+)", card)[0])
+    with torch.no_grad():
+        logits = [model(**batch).logits for model in models]
+    for found in logits:
+        assert float((found.argmax(1) == labels).double().mean()) == pytest.approx(stored, abs=1e-4)
+        torch.testing.assert_close(found, logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_parts_are_where_the_card_says(texts: Lab, tmp_path: Path) -> None:
+    card = exported(texts, tmp_path, LORA, IA3)
+    names = re.findall(r"`(peft-\d-\w+)`", card)
+    assert len(names) == 2
+    for name in names:
+        assert (tmp_path / "exported" / name / "adapter_config.json").is_file()
+
+
+def test_an_adapter_that_is_gone_can_be_trained_again(texts: Lab, tmp_path: Path) -> None:
+    trial = texts.train(Configuration.of([LORA], 2e-2))
+    with pytest.raises(InputError, match=r"is not at '' any more\. Export it with --to script"):
+        export_peft(texts.study, trial, tmp_path / "exported")
