@@ -19,7 +19,8 @@ class Place:
         kind: `linear`: one linear map. `block`: the whole `attention` or `ffn`. `norm`: all norms of the layer.
             `input`: the token embeddings that the first layer reads.
         inputs: Inputs of the linear map or block; weights of the norms; width of an embedded token.
-        outputs: Outputs of the linear map or block; otherwise as `inputs`.
+        outputs: Outputs of the linear map or block; weights of the norms; of the input, width of a token that may be given
+            as numbers instead of an id, 0 where the model needs the ids.
         bias: Numbers in the biases there; 0 where there are none.
         prefix_width: Of an attention block: numbers a prefix token has for keys, and again for values (key-value
             heads x head size); 0 where no prefix can join.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.budget import Budget
-from autopeft.dsl import BoundSpace, Space
+from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
 from autopeft.errors import InputError, StudyError, unknown_name
@@ -143,7 +143,10 @@ def search(
     tell = on_event or (lambda event: None)
     began = time.monotonic()
     parsed_budget = Budget.parse(budget)
-    found_space = space if isinstance(space, Space) else find_space(space)
+    if isinstance(space, Space):
+        found_space = space if space.text else read_space(write_space(space), f"<{space.name}>")
+    else:
+        found_space = find_space(space)
     _check_effort(trials, seconds, workers, gpus_per_trial, epochs, batch_size, seed)
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)

@@ -79,6 +79,15 @@ def measure(space: BoundSpace) -> dict[str, float]:
     }
 
 
+def table(record: dict[str, Any]) -> str:
+    """The record as docs/results.md has it."""
+    columns = ("decisions", "cost", "encode", "configuration", "assignment", "neighbours", "sample")
+    lines = [f"| space | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for name, found in record["spaces"].items():
+        lines.append(f"| `{name}` | {' | '.join(f'{found[column]:,}' for column in columns)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     shape = bert()
     texts = {"ranks-48": RANKS_48, **{name: space_text(name) for name in space_names()}}
@@ -95,6 +104,7 @@ def main() -> None:
         "spaces": found,
     }
     RESULTS.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(table(record))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from end_to_end import answer, autopeft, environment
@@ -98,14 +99,22 @@ def test_the_languages_example_is_a_space() -> None:
     assert space.bind(shape, 10**6).limit == 5_000
 
 
-def test_the_results_are_those_recorded() -> None:
-    spec = importlib.util.spec_from_file_location("default_search", ROOT / "benchmarks" / "default_search.py")
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
-    record = json.loads((ROOT / "benchmarks" / "results" / "default_search.json").read_text())
-    assert benchmark.table(record["seeds"]) in (ROOT / "docs" / "results.md").read_text()
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_results_are_those_recorded() -> None:
+    results = (ROOT / "docs" / "results.md").read_text()
+    searches = json.loads((ROOT / "benchmarks" / "results" / "default_search.json").read_text())
+    assert benchmark("default_search").table(searches["seeds"]) in results
+    costs = json.loads((ROOT / "benchmarks" / "results" / "space_cost.json").read_text())
+    assert benchmark("space_cost").table(costs) in results
+    assert costs["spaces"]["ranks-48"]["decisions"] == 49
 
 
 def test_the_changelog_speaks_of_this_version() -> None:

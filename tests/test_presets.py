@@ -4,14 +4,17 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 from end_to_end import answer, autopeft
 from shapes import BERT, VIT
 
 from autopeft.backbones import model_path, read_backbone
 from autopeft.dsl import MODULE_TYPES, Choice, ModuleSpec, OneOf, read_space, trainable_parameters
 from autopeft.dsl.finding import find_space
-from autopeft.nouns import BackboneShape
+from autopeft.nouns import BackboneShape, Configuration
 from autopeft.registry import space_names
+from autopeft.tasks.load import resolve_task
+from autopeft.train import Training, Workbench
 
 LAYERS = 2**12 - 1  # sets of layers of BERT-base that are not empty
 EACH = 4 * (768 + 768) + 2 * (768 + 3072)  # inputs and outputs of the six linear maps of a layer
@@ -106,15 +109,42 @@ def test_text_that_ships_is_text_that_is_read() -> None:
         assert read_space(space.text, name) == space
 
 
+@pytest.fixture(scope="module")
+def bench() -> Workbench:
+    """The starter's backbone and data, on a worker as a search has them."""
+    torch.set_num_threads(1)
+    task = resolve_task("starter")
+    return Workbench.prepare("starter", {}, task.settings, Training(epochs=1, batch_size=64))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", SIZES)
-def test_runs_on_the_starter(name: str, tmp_path: Path) -> None:
+def test_trains_on_the_starter(name: str, bench: Workbench) -> None:
+    """A configuration of every alternative, so of every type of module, and scored above chance."""
+    shape = bench.backbone.layout.shape
+    bound = find_space(name).bind(shape, shape.parameters // 20)
+    rng = random.Random(0)
+    ways: dict[object, Configuration] = {}
+    for assignment in bound.sample(rng, 2000):
+        way = tuple(v for v, role in zip(assignment, bound.roles, strict=True) if role.kind == "gate")
+        ways.setdefault(way, bound.configuration((*assignment[:-1], 0.01)))
+    assert len(ways) == len(bound.ways)
+    for configuration in ways.values():
+        *_, last = bench.trial(configuration, 0, None)
+        assert last.last
+        assert last.values["score"] > 0.15, configuration  # ten classes
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_runs_by_the_installed_command(tmp_path: Path) -> None:
     done = autopeft(
         tmp_path,
-        *("search", "--space", name, "--budget", "3%", "--trials", "1", "--epochs", "1", "--study", "one"),
+        *("search", "--space", "lora-anatomy", "--budget", "3%", "--trials", "1", "--epochs", "1"),
+        *("--study", "one"),
         seconds=1100,
     )
     assert done.returncode == 0, done.stderr
     (study,) = answer(tmp_path, "studies")
-    assert (study["space"], study["complete"], study["failed"]) == (name, 1, 0)
+    assert (study["space"], study["complete"], study["failed"]) == ("lora-anatomy", 1, 0)

@@ -114,7 +114,8 @@ def find_layout(
         # The inputs of `down`, because `up` may be one map with the gate.
         intermediate=max(s.places["down"].inputs if "down" in s.places else 0 for s in shapes),
         layers=tuple(shapes),
-        input=Place("input", width, width) if embedding else None,
+        # A decoder's classifier pools at the last token, which it finds by the ids.
+        input=Place("input", width, 0 if hasattr(model, "score") else width) if embedding else None,
         refused={site: refused[site] for site in SITES if site in refused},
     )
     return Layout(tuple(layout for layout, _ in read), shape, embedding, tuple(reading.unnamed))

@@ -93,7 +93,8 @@ def _rest(layout: Layout) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     if layout.shape.input is not None:
-        grid.add_row("input", f"a prompt joins {layout.input}, {layout.shape.input.inputs:,} a token")
+        what = "a prompt joins" if layout.shape.input.outputs else "prefix_tuning alone goes before"
+        grid.add_row("input", f"{what} {layout.input}, {layout.shape.input.inputs:,} a token")
     for site, reason in layout.shape.refused.items():
         grid.add_row(f"no {site}", reason)
     if layout.unnamed:

@@ -258,10 +258,10 @@ class BoundSpace:
 
     @cached_property
     def start_groups(self) -> tuple[tuple[extremes.Start, ...], ...]:
-        """The starts by what they stand for."""
+        """The starts by the alternatives that they take and the part that they begin with."""
         groups: dict[tuple[int, int], list[extremes.Start]] = {}
         for start in self.starts:
-            groups.setdefault(start.group, []).append(start)
+            groups.setdefault((start.way, start.part), []).append(start)
         return tuple(map(tuple, groups.values()))
 
     @cached_property

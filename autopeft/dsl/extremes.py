@@ -22,13 +22,15 @@ class Start(NamedTuple):
     Attributes:
         cost: Its trainable parameters.
         assignment: The assignment.
-        group: Alternatives and part that it stands for: every group is as likely as its weight says.
-        weight: Weight of the group, from the priors of the alternatives.
+        way: Index of the alternatives that it takes, in `BoundSpace.ways`.
+        part: Index of the part that it begins with; -1 for none.
+        weight: Weight of the alternatives, from their priors.
     """
 
     cost: int
     assignment: "Assignment"
-    group: tuple[int, int]
+    way: int
+    part: int
     weight: float
 
 
@@ -43,14 +45,14 @@ def find_starts(space: "BoundSpace") -> tuple[Start, ...]:
         weight = _weight(space, way)
         base = _least(space, way)
         if space.is_frozen(base) and _allowed(space, base):
-            found.setdefault(tuple(base), Start(space.cost(base), tuple(base), (number, -1), weight))
+            found.setdefault(tuple(base), Start(space.cost(base), tuple(base), number, -1, weight))
         for index, part in enumerate(space.parts):
             if not all(n.holds(base[n.index]) for n in part.needs if space.roles[n.index].kind == "gate"):
                 continue
             for values in _skeletons(space, base, index):
                 grown = values if _allowed(space, values) else _grown(space, values)
                 if grown is not None:
-                    start = Start(space.cost(grown), tuple(grown), (number, index), weight)
+                    start = Start(space.cost(grown), tuple(grown), number, index, weight)
                     found.setdefault(start.assignment, start)
     starts = sorted(found.values(), key=lambda s: s.cost)
     lowered = [_descended(space, start) for start in [s for s in starts if s.cost][:_DESCENTS]]
@@ -164,7 +166,7 @@ def _grown(space: "BoundSpace", values: list[Any]) -> "list[Any] | None":
         now = space.costs.measure(current, measure)
         larger = [
             n
-            for n in space.one_exchange(current, space.active(current))
+            for n in _enlarged(space, current)
             if space.costs.measure(n, measure) > now
             and all(space.costs.measure(n, m) <= high for m, _, high in space.bounds if m != TRAINABLE)
             and all(chooser.allows(len(chooser.chosen(n))) for chooser in space.choosers)
@@ -175,14 +177,36 @@ def _grown(space: "BoundSpace", values: list[Any]) -> "list[Any] | None":
     return None
 
 
+def _enlarged(space: "BoundSpace", current: "Assignment") -> Iterator["Assignment"]:
+    # One decision changed, whether or not it has an effect yet, but no alternative. What a layer or site brings in with it that is 0 is taken
+    # at its least size, or nothing would come of it.
+    reached = [
+        role.kind != "gate" and all(need.holds(current[need.index]) for need in decision.needs)
+        for decision, role in zip(space.decisions, space.roles, strict=True)
+    ]
+    for changed in space.one_exchange(current, reached):
+        yield changed
+        values = list(changed)
+        for i, (decision, role) in enumerate(zip(space.decisions, space.roles, strict=True)):
+            if role.kind == "size" and role.over and reached[i] and not values[i]:
+                part = space.parts[role.part]
+                before = part.layers.chosen(current), part.sites.chosen(current)
+                after = part.layers.chosen(values), part.sites.chosen(values)
+                if role.concerns(*after) and not role.concerns(*before):
+                    values[i] = decision.default
+        if tuple(values) != changed:
+            yield tuple(values)
+
+
 def _descended(space: "BoundSpace", start: Start) -> Start:
     current, cost = start.assignment, start.cost
     while True:
         active = space.active(current)
         near = [*space.one_exchange(current, active), *space.swaps(current, active)]
+        near = [n for n in near if _same_way(n, space.ways[start.way])]
         cheaper = [(c, n) for n in near if 0 < (c := space.cost(n)) < cost and _allowed(space, n)]
         if not cheaper:
-            return Start(cost, current, start.group, start.weight)
+            return start._replace(cost=cost, assignment=current)
         cost, current = min(cheaper, key=lambda pair: pair[0])
 
 

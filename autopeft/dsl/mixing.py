@@ -11,6 +11,9 @@ from autopeft.dsl.types import MODULE_TYPES, sites_of
 from autopeft.errors import SpaceError
 
 
+_MOST_COMBINATIONS = 200  # of a module's words: those that make modules clash are few
+
+
 def check_together(found: Sequence[Leaf]) -> None:
     """Refuse modules that could be in one configuration but not on one model.
 
@@ -67,7 +70,7 @@ def _words(leaf: Leaf) -> Iterator[dict[str, Any]]:
             axes[name] = tuple(dict.fromkeys((*domain.values, *([field.default] if domain.when else []))))
         else:
             axes[name] = (domain.value if isinstance(domain, tree.Value) else field.default,)
-    for values in itertools.product(*axes.values()):
+    for values in itertools.islice(itertools.product(*axes.values()), _MOST_COMBINATIONS):
         yield dict(zip(axes, values, strict=True))
 
 

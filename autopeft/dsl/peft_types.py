@@ -179,6 +179,15 @@ def _prompt(size: Size, options: Options, place: Place) -> int:
     return int(size) * place.inputs
 
 
+def _prompt_objection(size: Size, options: Options, place: Place) -> str:
+    if place.outputs:
+        return ""
+    return (
+        "the model finds the end of a text by its ids, which a prompt takes the place of; allowed are prefix_tuning, "
+        "prefix, and modules at linear sites"
+    )
+
+
 def _nothing(size: Size, options: Options, place: Place) -> int:
     return 0
 
@@ -708,6 +717,7 @@ _ALL = (
             )
         },
         trainable=_prompt,
+        objection=_prompt_objection,
         identity=False,
     ),
     ModuleType(

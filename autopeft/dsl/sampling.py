@@ -8,6 +8,7 @@ import bisect
 import itertools
 import math
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from autopeft.dsl.decisions import Interval
@@ -38,7 +39,9 @@ def sample_at(space: "BoundSpace", rng: random.Random, place: float) -> "Assignm
     exponent = place * _BEYOND * math.log(top / space.smallest)
     bound = min(top, math.floor(space.smallest * math.exp(exponent) + 1e-9))
     groups = [starts for starts in space.start_groups if starts[0].cost <= top]
-    chosen = rng.choices(groups, [starts[0].weight for starts in groups])[0]
+    # The parts of an alternative share its weight.
+    parts = Counter(starts[0].way for starts in groups)
+    chosen = rng.choices(groups, [starts[0].weight / parts[starts[0].way] for starts in groups])[0]
     bound = max(bound, chosen[0].cost)
     eligible = bisect.bisect_right(chosen, bound, key=lambda s: s.cost)
     return walk(space, rng, chosen[rng.randrange(eligible)].assignment, bound)

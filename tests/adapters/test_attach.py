@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft import AdaLoraConfig
+from peft import AdaLoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import nn
 
 from autopeft.adapters import Attached, attach, load_adapter, save_adapter
-from autopeft.adapters.attach import head_roots
+from autopeft.adapters.attach import head_roots, quietly
+from autopeft.adapters.prompts import check_prompt
 from autopeft.dsl.cost import adapter_bytes, trainable_parameters
 from autopeft.dsl.peft_types import PEFT_TYPES, clash
 from autopeft.dsl.types import options_of
@@ -405,18 +406,26 @@ def test_where_tokens_cannot_go_before_the_input() -> None:
     assert refusal("BERT", module("prompt_tuning"), module("prefix_tuning")) == (
         "two modules put tokens before the input, and peft can wrap a model for one only: take one of them."
     )
-    for family, name in (
-        ("Llama", "LlamaForSequenceClassification"),
-        ("GPT-2", "GPT2ForSequenceClassification"),
-    ):
+    for family in ("Llama", "GPT-2"):
         assert refusal(family, module("prompt_tuning")) == (
-            f"with peft's prompt_tuning a {name} takes the padding behind a text for text, so a text's score would depend on "
-            "its batch: use `prefix_tuning`, `prefix`, or modules at linear sites."
+            "prompt_tuning cannot be at input of layer 0: the model finds the end of a text by its ids, which a prompt "
+            "takes the place of; allowed are prefix_tuning, prefix, and modules at linear sites."
         )
     assert refusal("DistilBERT", module("prefix_tuning", "DistilBERT")) == (
         "peft's prefix_tuning does not work on a DistilBertForSequenceClassification (Model does not support past key "
         f"values which are required for prefix tuning): {instead}"
     )
+
+
+def test_a_prompt_that_takes_padding_for_text_is_found_out() -> None:
+    """For a decoder that is not known as one by its classifier's name."""
+    model = bare("Llama")
+    with quietly():
+        wrapper = get_peft_model(model, PromptTuningConfig(num_virtual_tokens=2, task_type="SEQ_CLS"))
+    with pytest.raises(
+        BackboneError, match="a LlamaForSequenceClassification takes the padding behind a text"
+    ):
+        check_prompt(wrapper, model)
 
 
 def test_the_frozen_backbone_with_its_head() -> None:

@@ -58,7 +58,7 @@ def test_a_folder_with_a_configuration_only(llama: str) -> None:
     assert result.exit_code == 0
     assert cells(result, "k") == ["k", "16", "8", "–", "self_attn.k_proj"]
     assert cells(result, "norm")[:3] == ["norm", "32", "–"]
-    assert "a prompt joins model.embed_tokens, 16 a token" in result.stdout
+    assert "prefix_tuning alone goes before model.embed_tokens, 16 a token" in result.stdout
 
 
 def test_as_json(llama: str) -> None:

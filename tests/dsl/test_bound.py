@@ -291,6 +291,33 @@ training: {learning_rate: 0.001}
     assert 0.07 < sum(o.get("init") == "pissa" for o in loras) / len(loras) < 0.13
 
 
+def test_a_least_number_of_places_is_reached_through_layers_that_are_off() -> None:
+    """Switching on a layer whose rank is 0 adds no place, and the rank of a layer that is off none either."""
+    text = """
+name: grown
+layers: {subset: all, min: 2}
+modules:
+  a:
+    one_of:
+      - {type: lora, sites: {subset: [q, v, down]}, rank: {per: layer, of: {choice: [0, 1, 4, 8]}}}
+      - {type: ia3, sites: [k, v, down]}
+      - modules:
+          p: {type: prefix, size: {choice: [1, 8]}}
+          f: {type: bottleneck, position: parallel, size: {choice: [1, 8]}}
+    priors: [3, 1, 1]
+training: {learning_rate: 0.001}
+constraints: [sites >= 8]
+"""
+    space = read_space(text, "g").bind(VIT, 10**9)
+    samples = [space.configuration(a) for a in space.sample(random.Random(0), 1500)]
+    assert all(sum(len(m.layers) * len(m.sites) for m in c.modules) >= 8 for c in samples)
+    kinds = [{m.type for m in c.modules} for c in samples]
+    for wanted, share in (({"lora"}, 0.6), ({"ia3"}, 0.2), ({"prefix", "bottleneck"}, 0.2)):
+        assert (
+            abs(kinds.count(wanted) / len(samples) - share) < 4 * (share * (1 - share) / len(samples)) ** 0.5
+        )
+
+
 def test_a_billionth_of_a_space_is_sampled_at_once() -> None:
     sizes = ", ".join(map(str, range(1, 1001)))
     text = f"""
