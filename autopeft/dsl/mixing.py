@@ -10,7 +10,6 @@ from autopeft.dsl.peft_types import PEFT_TYPES, clash
 from autopeft.dsl.types import MODULE_TYPES, sites_of
 from autopeft.errors import SpaceError
 
-
 _MOST_COMBINATIONS = 200  # of a module's words: those that make modules clash are few
 
 
