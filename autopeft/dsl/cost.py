@@ -3,8 +3,10 @@
 `autopeft.adapters` asserts that what it builds has exactly these counts; `BoundSpace.cost` is the same from tables.
 """
 
+from typing import Any
+
 from autopeft.dsl.types import MODULE_TYPES, options_of
-from autopeft.nouns import BackboneShape, Configuration
+from autopeft.nouns import BackboneShape, Configuration, Module
 
 _BYTES_EACH = 4  # adapters are trained and saved in float32
 
@@ -27,16 +29,20 @@ def adapter_bytes(configuration: Configuration, shape: BackboneShape) -> int:
 
 def _counted(configuration: Configuration, shape: BackboneShape, *, stored: bool) -> int:
     total = 0
-    once = set()
+    # One adapter may stand as several modules, where layers have it at different sites: what it has once counts once.
+    once: dict[tuple[Any, ...], tuple[Module, dict[str, None]]] = {}
     for module in configuration.modules:
-        known = MODULE_TYPES[module.type]
-        options = options_of(module)
-        count, shared = (known.stored, known.stored_shared) if stored else (known.trainable, known.shared)
-        places = [shape.place(layer, site) for layer in module.layers for site in module.sites]
-        total += sum(count(module.size, options, place) for place in places if place is not None)
-        # One module of a configuration may stand as several where sizes or sites differ.
+        known, options = MODULE_TYPES[module.type], options_of(module)
+        count = known.stored if stored else known.trainable
         further = tuple((name, value) for name, value in module.options if name != "sites")
-        if any(place is not None for place in places) and (module.type, module.size, further) not in once:
-            once.add((module.type, module.size, further))
-            total += shared(module.size, options, shape)
+        for layer in module.layers:
+            for site in module.sites:
+                place = shape.place(layer, site)
+                if place is not None:
+                    total += count(module.size, options, place)
+                    once.setdefault((module.type, module.size, further), (module, {}))[1][site] = None
+    for module, sites in once.values():
+        known = MODULE_TYPES[module.type]
+        shared = known.stored_shared if stored else known.shared
+        total += shared(module.size, {**options_of(module), "sites": tuple(sites)}, shape)
     return total

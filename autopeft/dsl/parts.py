@@ -148,20 +148,23 @@ class Costs:
             if row is None:
                 row = self._row(index, measure, size, options, sites)
             total: int = sum([row[layer] for layer in layers])
-            if part.type.has_shared and total:
-                total += self._shared(part, measure, size, options)
+            if part.type.has_shared and any(self.there[layer].intersection(sites) for layer in layers):
+                total += self._shared(part, measure, size, options, sites)
             return total
         if not part.type.has_shared and not any(slot.over for _, slot in part.costly):
             return self._of_sizes(index, values, layers, sites, measure)
         total = 0
-        kinds = set()
+        alike: dict[tuple[Size, tuple[Any, ...]], dict[str, None]] = {}  # size and options to their sites
         for layer in layers:
             for site in sites:
                 if site in self.there[layer]:
                     total += self.cell(index, values, layer, site, measure)
-                    kinds.add(self._kind(part, values, layer, site))
+                    options = tuple([slot.value(values, layer, site) for _, slot in part.costly])
+                    alike.setdefault((part.size.value(values, layer, site), options), {})[site] = None
         if part.type.has_shared:
-            total += sum(self._shared(part, measure, *kind) for kind in kinds if kind[0])
+            for (size, options), where in alike.items():
+                if size:
+                    total += self._shared(part, measure, size, options, tuple(where))
         return total
 
     def _of_sizes(
@@ -173,8 +176,8 @@ class Costs:
         total = 0
         if len(part.size.over) == 2:
             whole = part.layers.first < 0 and part.sites.first < 0
-            for layer, site, at, costs in self._grid(index, measure, options):
-                if (size := values[at]) and (whole or (layer in layers and site in sites)):
+            for layer, site, place, costs in self._grid(index, measure, options):
+                if (size := values[place]) and (whole or (layer in layers and site in sites)):
                     cost = costs.get(size)
                     if cost is None:
                         cost = costs[size] = self.cell(index, values, layer, site, measure)
@@ -182,7 +185,8 @@ class Costs:
             return total
         by_layer = part.size.over[0] == "layer"
         for key in layers if by_layer else sites:
-            if not values[part.size.indices[(key,)]]:
+            at = part.size.indices.get((key,))
+            if at is None or not values[at]:  # a layer may have none of the sites
                 continue
             size = part.size.value(values, key, key)  # type: ignore[arg-type]  # along one axis only
             group = sites if by_layer else (key,)
@@ -202,12 +206,6 @@ class Costs:
             found = [(layer, site, at, {}) for (layer, site), at in indices.items()]
             self._grids[index, measure, options] = found
         return found
-
-    def _kind(
-        self, part: Part, values: Sequence[Any], layer: int = 0, site: str = ""
-    ) -> tuple[Size, tuple[Any, ...]]:
-        options = tuple([slot.value(values, layer, site) for _, slot in part.costly])
-        return part.size.value(values, layer, site), options
 
     def cell(self, index: int, values: Sequence[Any], layer: int, site: str, measure: int) -> int:
         """What one part adds at one place that is there."""
@@ -250,10 +248,12 @@ class Costs:
         self._rows[index, measure, size, options, sites] = found
         return found
 
-    def _shared(self, part: Part, measure: int, size: Size, options: tuple[Any, ...]) -> int:
+    def _shared(
+        self, part: Part, measure: int, size: Size, options: tuple[Any, ...], sites: tuple[str, ...]
+    ) -> int:
         if measure == SITES:
             return 0
-        named = dict(zip([name for name, _ in part.costly], options, strict=True))
+        named = {"sites": sites, **dict(zip([name for name, _ in part.costly], options, strict=True))}
         total = part.type.shared(size, named, self.shape)
         if measure == BYTES:
             total = (total + part.type.stored_shared(size, named, self.shape)) * _BYTES_EACH

@@ -1,8 +1,12 @@
 """Trainable parameters against formulas written out by hand."""
 
-from shapes import BERT, UNEVEN
+import random
 
-from autopeft.dsl import adapter_bytes, trainable_parameters
+import pytest
+from shapes import BERT, UNEVEN, VIT
+
+from autopeft.dsl import MODULE_TYPES, adapter_bytes, read_space, trainable_parameters
+from autopeft.dsl.parts import BYTES
 from autopeft.nouns import Configuration, Module
 
 AT = (("sites", ("attention",)),)
@@ -48,3 +52,32 @@ def test_bytes_count_what_is_saved_beside() -> None:
     sparse = Module("sparse", 0.01, (0,), (("sites", ("q",)),))
     entries = round(0.01 * 768 * 768)
     assert adapter_bytes(Configuration.of([sparse], 1e-3), BERT) == 4 * 2 * entries  # values and indices
+
+
+NEEDED = {
+    "bottleneck": "position: {choice: [serial, parallel]}",
+    "adalora": "target_rank: 1",
+    "vblora": "vector_length: 8, num_vectors: 4",
+}
+
+
+@pytest.mark.parametrize("axis", ["", "layer", "site", "[layer, site]"])
+@pytest.mark.parametrize("name", [name for name in MODULE_TYPES if name != "frozen"])
+def test_tables_and_formulas_agree_on_every_type(name: str, axis: str) -> None:
+    """`BoundSpace.cost` looks up what `trainable_parameters` adds up; so for the bytes that are saved."""
+    known = MODULE_TYPES[name]
+    if axis and (known.alone or not known.size or known.at == "input"):
+        return  # its size is the same everywhere
+    domain = "{float: [0.05, 0.2], step: 0.05}" if known.size_kind == "fraction" else "{choice: [2, 4]}"
+    fields = [f"type: {name}", NEEDED.get(name, "")]
+    if known.size:
+        fields.append(f"{known.size}: " + (f"{{per: {axis}, of: {domain}}}" if axis else domain))
+    if not known.sites:
+        fields.append("sites: {subset: [q, down]}")
+    text = ", ".join(field for field in fields if field)
+    space = read_space(f"name: s\nmodules: {{a: {{{text}}}}}\ntraining: {{learning_rate: 0.01}}", "s.yaml")
+    bound = space.bind(VIT, 10**9)
+    for assignment in bound.sample(random.Random(0), 20):
+        configuration = bound.configuration(assignment)
+        assert bound.cost(assignment) == trainable_parameters(configuration, VIT) > 0
+        assert bound.costs.measure(assignment, BYTES) == adapter_bytes(configuration, VIT)

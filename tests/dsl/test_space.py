@@ -6,7 +6,7 @@ import optuna
 import pytest
 from shapes import BERT, UNEVEN, VIT, layer_shape
 
-from autopeft.dsl import BoundSpace, Interval, Levels, read_space
+from autopeft.dsl import BoundSpace, Interval, Levels, read_space, trainable_parameters
 from autopeft.errors import BackboneError, BudgetError
 from autopeft.nouns import BackboneShape
 from autopeft.registry import space_names, space_text
@@ -183,6 +183,23 @@ def test_all_sites_are_those_that_some_layer_has() -> None:
     assert bound.parts[0].sites.of == ("q", "v", "up", "down")
     configuration = a_space("{type: lora, sites: all, rank: 1}").bind(HYBRID, 10**6).configuration((0.001,))
     assert {(m.layers, m.sites) for m in configuration.modules} == {((0,), ("q",)), ((1,), ("v",))}
+
+
+@pytest.mark.parametrize("axis", ["layer", "site", "[layer, site]"])
+def test_sizes_where_a_layer_lacks_the_site(axis: str) -> None:
+    text = f"{{type: lora, sites: [q], rank: {{per: {axis}, of: {{choice: [1, 2]}}}}}}"
+    bound = a_space(text).bind(HYBRID, 10**6)
+    assert len(bound.decisions) == 2  # one rank, and the learning rate
+    assert bound.cost((2, 0.001)) == 2 * (8 + 8)
+    assert bound.assignment(bound.configuration((2, 0.001))) == (2, 0.001)
+
+
+def test_what_is_trained_once_counts_where_nothing_is_trained_at_a_place() -> None:
+    bound = a_space("{type: prefix_tuning, tokens: {choice: [1, 3]}}").bind(VIT, 10**6)
+    assert bound.smallest == 2 * 4 * 64
+    for tokens in (1, 3):
+        configuration = bound.configuration((tokens, 0.001))
+        assert bound.cost((tokens, 0.001)) == trainable_parameters(configuration, VIT) == tokens * 2 * 4 * 64
 
 
 NO_PREFIX = BackboneShape(100, 8, 2, 16, (layer_shape({"q": (8, 8), "v": (8, 8), "o": (8, 8)}),))
