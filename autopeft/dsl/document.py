@@ -172,7 +172,7 @@ def _node(node: yaml.Node, file: str, path: str) -> Node:
         place = f"{file}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
         if not isinstance(key_node, yaml.ScalarNode):
             raise SpaceError(f"{place}: a field's name must be plain text.")
-        key = str(key_node.value)
+        key = _line(key_node)
         if key in found:
             raise SpaceError(f"{place}: the field '{key}' is there twice.")
         child = _node(value_node, file, f"{path}.{key}" if path else key)
@@ -180,8 +180,13 @@ def _node(node: yaml.Node, file: str, path: str) -> Node:
     return Node(found, where, path)
 
 
+def _line(node: yaml.ScalarNode) -> str:
+    # No text of the language has lines, and an error is one line whatever it shows.
+    return " ".join(str(node.value).splitlines())
+
+
 def _scalar(node: yaml.ScalarNode) -> Scalar:
-    text = str(node.value)
+    text = _line(node)
     if node.style in ("'", '"'):
         return text
     if text.lower() in _WORDS:

@@ -188,3 +188,10 @@ def test_a_space_of_python_is_checked_as_a_file_is() -> None:
         build_space("mine", {"a": ModuleSpec("lora", sites=["qq"], rank=2)}, rate)
     with pytest.raises(SpaceError, match=r"^<mine>: found 'sites > 1', expected a constraint such as"):
         build_space("mine", {"a": ModuleSpec("lora", sites=["q"], rank=2)}, rate, constraints=["sites > 1"])
+
+
+@pytest.mark.parametrize("damage", ["h\n\nidden", "'two\n\n  lines'"])
+def test_an_error_is_one_line_whatever_it_shows(damage: str) -> None:
+    with pytest.raises(SpaceError) as raised:
+        read_space(GOOD.replace("hidden", damage, 1), "s.yaml")
+    assert "\n" not in str(raised.value)
