@@ -49,10 +49,13 @@ axes = st.sampled_from(["layer", "site", ("layer", "site")])
 
 @st.composite
 def adapters(
-    draw: st.DrawFn, kinds: tuple[str, ...] = ("lora", "bottleneck", "prefix", "ia3", "sparse")
+    draw: st.DrawFn,
+    kinds: tuple[str, ...] = ("lora", "bottleneck", "prefix", "ia3", "sparse"),
+    *,
+    count: int = 3,
 ) -> ModuleSpec:
     kind = draw(st.sampled_from(kinds))
-    layers = draw(st.one_of(st.none(), selections([0, 1, 2])))
+    layers = draw(st.one_of(st.none(), selections(list(range(count)))))
     if kind == "ia3":
         return ModuleSpec("ia3", sites=draw(selections(SITES)), layers=layers)
     if kind == "prefix":
@@ -81,26 +84,35 @@ def adapters(
 
 
 @st.composite
-def spaces(draw: st.DrawFn) -> dsl.Space:
-    """Any space of the language."""
+def spaces(draw: st.DrawFn, layers: int = 3) -> dsl.Space:
+    """Any space of the language, for a backbone of so many layers."""
     form = draw(st.sampled_from(["one", "two", "one_of", "nested", "conditional"]))
     if form == "one":
-        modules = {"a": draw(adapters())}
+        modules = {"a": draw(adapters(count=layers))}
     elif form == "two":
         modules = {
-            "a": draw(adapters(("lora", "ia3", "sparse"))),
-            "b": draw(adapters(("bottleneck", "prefix"))),
+            "a": draw(adapters(("lora", "ia3", "sparse"), count=layers)),
+            "b": draw(adapters(("bottleneck", "prefix"), count=layers)),
         }
     elif form == "one_of":
-        modules = {"a": OneOf(draw(st.lists(adapters(), min_size=1, max_size=3)), draw(st.just(())))}
-    elif form == "nested":
-        inner = SubSpace({"p": draw(adapters(("prefix",))), "s": draw(adapters(("bottleneck",)))})
         modules = {
-            "a": OneOf((draw(adapters()), OneOf((ModuleSpec("frozen"), inner)), inner), (3.0, 1.0, 1.0))
+            "a": OneOf(draw(st.lists(adapters(count=layers), min_size=1, max_size=3)), draw(st.just(())))
+        }
+    elif form == "nested":
+        inner = SubSpace(
+            {
+                "p": draw(adapters(("prefix",), count=layers)),
+                "s": draw(adapters(("bottleneck",), count=layers)),
+            }
+        )
+        modules = {
+            "a": OneOf(
+                (draw(adapters(count=layers)), OneOf((ModuleSpec("frozen"), inner)), inner), (3.0, 1.0, 1.0)
+            )
         }
     else:
         first = ModuleSpec("prefix", size=Choice((0, 1, 2)))
-        second = draw(adapters(("lora", "ia3")))
+        second = draw(adapters(("lora", "ia3"), count=layers))
         second = ModuleSpec(
             second.type, second.sites, second.layers, (Condition("a.size", "<=", (1,)),), **second.fields
         )
@@ -116,6 +128,6 @@ def spaces(draw: st.DrawFn) -> dsl.Space:
         "made",
         modules,
         training,
-        layers=draw(st.one_of(st.none(), selections([0, 1, 2]))),
+        layers=draw(st.one_of(st.none(), selections(list(range(layers))))),
         constraints=constraints,
     )
