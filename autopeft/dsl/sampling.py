@@ -17,7 +17,7 @@ from autopeft.dsl.parts import TRAINABLE
 if TYPE_CHECKING:
     from autopeft.dsl.bound import Assignment, BoundSpace
 
-# Sweeps of the Gibbs sampler. Where the bound leaves room, six forget the start (tests/dsl/test_sampling.py measures
+# Sweeps of the Gibbs sampler. Where the bound leaves room, six forget the start (tests/dsl/test_bound.py measures
 # it); where it leaves none, a sample is little more than its start, which is drawn evenly for that reason.
 _SWEEPS = 6
 # Of the states after the last sweeps the dearest is taken, because most that fits in a bound is well below it.
@@ -41,7 +41,9 @@ def sample_at(space: "BoundSpace", rng: random.Random, place: float) -> "Assignm
     groups = [starts for starts in space.start_groups if starts[0].cost <= top]
     # The parts of an alternative share its weight.
     parts = Counter(starts[0].way for starts in groups)
-    chosen = rng.choices(groups, [starts[0].weight / parts[starts[0].way] for starts in groups])[0]
+    weights = [starts[0].weight / parts[starts[0].way] for starts in groups]
+    # What alone fits the budget is taken, even if its prior is 0.
+    chosen = rng.choices(groups, weights if any(weights) else None)[0]
     bound = max(bound, chosen[0].cost)
     eligible = bisect.bisect_right(chosen, bound, key=lambda s: s.cost)
     return walk(space, rng, chosen[rng.randrange(eligible)].assignment, bound)

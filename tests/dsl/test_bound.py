@@ -291,6 +291,16 @@ training: {learning_rate: 0.001}
     assert 0.07 < sum(o.get("init") == "pissa" for o in loras) / len(loras) < 0.13
 
 
+def test_what_alone_fits_is_sampled_though_its_prior_is_zero() -> None:
+    text = """
+name: unlikely
+modules: {a: {one_of: [{type: ia3, sites: [v]}, {type: lora, sites: [q], rank: 1}], priors: [0, 1]}}
+training: {learning_rate: 0.001}
+"""
+    space = read_space(text, "u").bind(VIT, 400)  # a LoRA has 512
+    assert {space.configuration(a).modules[0].type for a in space.sample(random.Random(0), 20)} == {"ia3"}
+
+
 def test_a_least_number_of_places_is_reached_through_layers_that_are_off() -> None:
     """Switching on a layer whose rank is 0 adds no place, and the rank of a layer that is off none either."""
     text = """
