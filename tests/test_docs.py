@@ -54,7 +54,7 @@ def test_every_command_runs(document: Path, folder: Path) -> None:
     for command in commands(document):
         words = shlex.split(command)[1:]
         if words[0] == "search":
-            small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=1"]
+            small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=2"]
             done = autopeft(folder, *words, *SMOKE, *small)
         else:
             # STUDY is the reader's own; a trial's number is one that the small study has.
