@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from autopeft.dsl import extremes, sampling
 from autopeft.dsl.choosers import Chooser, Slot
 from autopeft.dsl.counting import cardinality
-from autopeft.dsl.decisions import Decision, Levels, Needs
+from autopeft.dsl.decisions import Decision, Levels, Needs, met
 from autopeft.dsl.parts import MEASURES, SITES, TRAINABLE, Costs, Part, Role
 from autopeft.dsl.recovering import recover
 from autopeft.errors import BudgetError
@@ -156,9 +156,7 @@ class BoundSpace:
             ways = [
                 {**way, index: label}
                 for way in ways
-                for label in (
-                    decision.values if all(n.holds(way[n.index]) for n in above) else (decision.default,)
-                )
+                for label in (decision.values if met(above, way) else (decision.default,))
             ]
         return tuple(ways)
 
@@ -213,9 +211,13 @@ class BoundSpace:
                 found[index].add(number)
         return tuple(tuple(sorted(parts)) for parts in found)
 
+    def open_to(self, part: Part, values: Sequence[Any]) -> bool:
+        """Whether the alternatives that an assignment takes have this part."""
+        return met((need for need in part.needs if self.roles[need.index].kind == "gate"), values)
+
     def is_frozen(self, values: Sequence[Any]) -> bool:
         """Whether the alternative of the frozen backbone is taken."""
-        return any(all(need.holds(values[need.index]) for need in needs) for needs in self.frozen)
+        return any(met(needs, values) for needs in self.frozen)
 
     @cached_property
     def bounds(self) -> tuple[tuple[int, float, float], ...]:
@@ -237,7 +239,7 @@ class BoundSpace:
         sharing = any(on for on, part in zip(near, self.parts, strict=True) if part.layers == self.layers)
         found = []
         for decision, role in zip(self.decisions, self.roles, strict=True):
-            on = all(need.holds(assignment[need.index]) for need in decision.needs)
+            on = met(decision.needs, assignment)
             if role.kind == "layers":
                 on = sharing
             elif role.kind == "size" and on:
@@ -334,7 +336,7 @@ class BoundSpace:
         values: list[Any] = [decision.default for decision in self.decisions]
         for i in self.in_order:
             decision = self.decisions[i]
-            if all(need.holds(values[need.index]) for need in decision.needs):
+            if met(decision.needs, values):
                 values[i] = decision.ask(trial)
         return self.shrink(random.Random(repr(values)), tuple(values))
 

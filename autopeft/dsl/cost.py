@@ -8,7 +8,7 @@ from typing import Any
 from autopeft.dsl.types import MODULE_TYPES, options_of
 from autopeft.nouns import BackboneShape, Configuration, Module
 
-_BYTES_EACH = 4  # adapters are trained and saved in float32
+BYTES_EACH = 4  # adapters are trained and saved in float32
 
 
 def trainable_parameters(configuration: Configuration, shape: BackboneShape) -> int:
@@ -24,7 +24,7 @@ def adapter_bytes(configuration: Configuration, shape: BackboneShape) -> int:
     """Bytes of the tensors that are saved with an adapter, without the task head and the files' headers."""
     return (
         _counted(configuration, shape, stored=False) + _counted(configuration, shape, stored=True)
-    ) * _BYTES_EACH
+    ) * BYTES_EACH
 
 
 def _counted(configuration: Configuration, shape: BackboneShape, *, stored: bool) -> int:

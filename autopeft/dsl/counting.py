@@ -7,11 +7,11 @@ as one; a cardinality is the number of its discrete surroundings.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from autopeft.dsl.choosers import Chooser, Slot
-from autopeft.dsl.decisions import Levels
+from autopeft.dsl.decisions import Levels, Needs, met
 from autopeft.dsl.parts import Part
 
 if TYPE_CHECKING:
@@ -49,12 +49,17 @@ def _controlled(space: "BoundSpace") -> Iterator[dict[int, Any]]:
                 yield fixed
 
 
+def _may_be_met(needs: Iterable[Needs], fixed: Mapping[int, Any]) -> bool:
+    # Conditions on what is not fixed are taken to hold.
+    return met((need for need in needs if need.index in fixed), fixed)
+
+
 def _reached(space: "BoundSpace", index: int, fixed: Mapping[int, Any]) -> bool:
-    return all(n.index not in fixed or n.holds(fixed[n.index]) for n in space.decisions[index].needs)
+    return _may_be_met(space.decisions[index].needs, fixed)
 
 
 def _count(space: "BoundSpace", fixed: Mapping[int, Any]) -> int:
-    there = [p for p in space.parts if all(n.index not in fixed or n.holds(fixed[n.index]) for n in p.needs)]
+    there = [p for p in space.parts if _may_be_met(p.needs, fixed)]
     sharing = [p for p in there if p.layers == space.layers]
     alone = [p for p in there if p.layers != space.layers]
     shared_absent = math.prod(_absent(space, p, fixed) for p in sharing)
@@ -68,7 +73,7 @@ def _count(space: "BoundSpace", fixed: Mapping[int, Any]) -> int:
         for p in alone
     )
     total = shared_present * own + shared_absent * (own - own_absent)
-    if any(all(n.index not in fixed or n.holds(fixed[n.index]) for n in needs) for needs in space.frozen):
+    if any(_may_be_met(needs, fixed) for needs in space.frozen):
         total += shared_absent * own_absent
     return total * math.prod(_of_slot(space, slot, fixed) for _, slot in space.training) * _rates(space)
 
@@ -129,6 +134,6 @@ def _sizes(space: "BoundSpace", part: Part, fixed: Mapping[int, Any], layers: in
 def _of_slot(space: "BoundSpace", slot: Slot, fixed: Mapping[int, Any]) -> int:
     if slot.times is not None or not slot.indices:
         return 1
-    if not all(n.index not in fixed or n.holds(fixed[n.index]) for n in slot.needs):
+    if not _may_be_met(slot.needs, fixed):
         return 1
     return math.prod(len(_levels(space, index, fixed)) for index in slot.indices.values())

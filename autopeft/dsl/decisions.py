@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -36,6 +36,11 @@ class Needs:
         if self.test in ("<", "<="):
             return bool(value < bound or (self.test == "<=" and value == bound))
         return bool(value > bound or (self.test == ">=" and value == bound))
+
+
+def met(needs: Iterable[Needs], values: Sequence[Any] | Mapping[int, Any]) -> bool:
+    """Whether all conditions hold, by the decisions' values."""
+    return all(need.holds(values[need.index]) for need in needs)
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,14 @@ class Levels:
             return rng.choices(self.values, self.weights)[0]
         return self.values[rng.randrange(len(self.values))]
 
+    @property
+    def by_index(self) -> bool:
+        """Whether Optuna is asked for the index: its samplers then see the order."""
+        return self.ordered and len(self.values) > 2
+
     def ask(self, trial: Any) -> Any:
         """Ask an Optuna trial for it."""
-        if self.ordered and len(self.values) > 2:
+        if self.by_index:
             return self.values[trial.suggest_int(self.name, 0, len(self.values) - 1)]
         return trial.suggest_categorical(self.name, self.values)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autopeft.dsl.choosers import Chooser
-from autopeft.dsl.decisions import Interval, Levels, Needs
+from autopeft.dsl.decisions import Interval, Levels, Needs, met
 from autopeft.dsl.parts import TRAINABLE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def find_starts(space: "BoundSpace") -> tuple[Start, ...]:
         if space.is_frozen(base) and _allowed(space, base):
             found.setdefault(tuple(base), Start(space.cost(base), tuple(base), number, -1, weight))
         for index, part in enumerate(space.parts):
-            if not all(n.holds(base[n.index]) for n in part.needs if space.roles[n.index].kind == "gate"):
+            if not space.open_to(part, base):
                 continue
             for values in _skeletons(space, base, index):
                 grown = values if _allowed(space, values) else _grown(space, values)
@@ -181,7 +181,7 @@ def _enlarged(space: "BoundSpace", current: "Assignment") -> Iterator["Assignmen
     # One decision changed, whether or not it has an effect yet, but no alternative. What a layer or site brings in with it that is 0 is taken
     # at its least size, or nothing would come of it.
     reached = [
-        role.kind != "gate" and all(need.holds(current[need.index]) for need in decision.needs)
+        role.kind != "gate" and met(decision.needs, current)
         for decision, role in zip(space.decisions, space.roles, strict=True)
     ]
     for changed in space.one_exchange(current, reached):

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 from autopeft.dsl.choosers import Chooser, Slot
-from autopeft.dsl.decisions import Needs
+from autopeft.dsl.cost import BYTES_EACH
+from autopeft.dsl.decisions import Needs, met
 from autopeft.dsl.module_type import ModuleType
 from autopeft.nouns import BackboneShape, Module, Size
 
 MEASURES = ("trainable", "adapter_bytes", "sites")
 TRAINABLE, BYTES, SITES = range(3)
-_BYTES_EACH = 4  # adapters are trained and saved in float32
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Part:
 
     def there(self, values: Sequence[Any]) -> bool:
         """Whether its conditions hold."""
-        return all(need.holds(values[need.index]) for need in self.needs)
+        return met(self.needs, values)
 
     def may_be(self, kind: str, layer: int, site: str, options: Mapping[str, Any]) -> bool:
         """Whether a module of this type and with these options can be this part, at a site of a layer."""
@@ -135,9 +135,8 @@ class Costs:
     def of_part(self, index: int, values: Sequence[Any], measure: int) -> int:
         """What one part adds to a computed objective."""
         part = self.parts[index]
-        for need in part.needs:
-            if not need.holds(values[need.index]):
-                return 0
+        if not part.there(values):
+            return 0
         layers, sites = part.layers.chosen(values), part.sites.chosen(values)
         if part.uniform:
             size = part.size.value(values)
@@ -243,7 +242,7 @@ class Costs:
                     total += part.type.trainable(size, named, place)
                     if measure == BYTES:
                         total += part.type.stored(size, named, place)
-            row.append(total * _BYTES_EACH if measure == BYTES else total)
+            row.append(total * BYTES_EACH if measure == BYTES else total)
         found = tuple(row)
         self._rows[index, measure, size, options, sites] = found
         return found
@@ -256,5 +255,5 @@ class Costs:
         named = {"sites": sites, **dict(zip([name for name, _ in part.costly], options, strict=True))}
         total = part.type.shared(size, named, self.shape)
         if measure == BYTES:
-            total = (total + part.type.stored_shared(size, named, self.shape)) * _BYTES_EACH
+            total = (total + part.type.stored_shared(size, named, self.shape)) * BYTES_EACH
         return total

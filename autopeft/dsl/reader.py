@@ -12,6 +12,7 @@ from autopeft.dsl.domain_reader import read_domain, read_priors, read_when
 from autopeft.dsl.extending import extended
 from autopeft.dsl.leaves import leaves
 from autopeft.dsl.module_type import ModuleType
+from autopeft.dsl.parts import MEASURES
 from autopeft.dsl.space import Space, parse_bound
 from autopeft.dsl.types import MODULE_TYPES, TRAINING, sites_of, size_field
 from autopeft.dsl.writer import write_space
@@ -19,7 +20,6 @@ from autopeft.errors import BudgetError, nearest
 
 FIELDS = ("name", "source", "extends", "layers", "modules", "training", "constraints")
 CONSTRAINT = re.compile(r"^\s*(\w+)\s*(<=|>=)\s*(\S+(?:\s+\S+)?)\s*$")
-MEASURES = ("trainable", "adapter_bytes", "sites")
 NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
 _MOST_MODULES = 100
 

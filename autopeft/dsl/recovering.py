@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from autopeft.dsl.decisions import met
 from autopeft.dsl.types import options_of
 from autopeft.nouns import Configuration, Size
 
@@ -35,10 +36,7 @@ def recover(space: "BoundSpace", configuration: Configuration) -> "Assignment":
 
 def _write(space: "BoundSpace", configuration: Configuration, values: list[Any]) -> None:
     # Raises ValueError or KeyError where these alternatives cannot make the configuration.
-    open_to = [
-        all(n.holds(values[n.index]) for n in part.needs if space.roles[n.index].kind == "gate")
-        for part in space.parts
-    ]
+    open_to = [space.open_to(part, values) for part in space.parts]
     cells = _claimed(space, configuration, open_to)
     for part, mine in zip(space.parts, cells, strict=True):
         if mine:
@@ -47,7 +45,7 @@ def _write(space: "BoundSpace", configuration: Configuration, values: list[Any])
                 part.layers.write([layer for layer, _ in mine], values)
         for (layer, site), (size, options) in mine.items():
             for name, slot in (("", part.size), *part.options):
-                if slot.indices and slot.times is None and all(n.holds(values[n.index]) for n in slot.needs):
+                if slot.indices and slot.times is None and met(slot.needs, values):
                     values[slot.indices[slot.key(layer, site)]] = options[name] if name else size
     shared = [
         layer
@@ -65,7 +63,7 @@ def _write(space: "BoundSpace", configuration: Configuration, values: list[Any])
     _write_zeros(space, cells, open_to, values)
     for i in space.in_order:
         decision = space.decisions[i]
-        if not all(need.holds(values[need.index]) for need in decision.needs):
+        if not met(decision.needs, values):
             values[i] = decision.default
 
 

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from autopeft.dsl.decisions import Interval
+from autopeft.dsl.decisions import Interval, met
 from autopeft.dsl.parts import TRAINABLE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def walk(space: "BoundSpace", rng: random.Random, start: "Assignment", bound: in
     for sweep in range(_SWEEPS):
         rng.shuffle(order)
         for i in order:
-            if all(need.holds(state.values[need.index]) for need in space.decisions[i].needs):
+            if met(space.decisions[i].needs, state.values):
                 _redraw(state, rng, i)
         cost = sum(state.costs[TRAINABLE])
         if sweep >= _SWEEPS - _CANDIDATES and cost > most:

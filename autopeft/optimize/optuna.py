@@ -7,6 +7,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autopeft.dsl import BoundSpace, Interval, Levels
+from autopeft.dsl.decisions import met
 from autopeft.nouns import Configuration, Trial, TrialStatus
 from autopeft.optimize.suggest import fresh, generator, searched
 
@@ -47,7 +48,7 @@ def suggest_optuna(sampler: str, space: BoundSpace, trials: Sequence[Trial], see
 def _distribution(decision: Levels | Interval) -> BaseDistribution:
     """As `Levels.ask` and `Interval.ask` ask for it: the index of what is ordered, categories of the rest."""
     if isinstance(decision, Levels):
-        if decision.ordered and len(decision.values) > 2:
+        if decision.by_index:
             return IntDistribution(0, len(decision.values) - 1)
         return CategoricalDistribution(decision.values)
     if decision.whole:
@@ -59,11 +60,10 @@ def _add(study: optuna.Study, space: BoundSpace, trial: Trial) -> None:
     assignment = space.assignment(trial.configuration)
     params, distributions = {}, {}
     for decision, value in zip(space.decisions, assignment, strict=True):
-        if all(need.holds(assignment[need.index]) for need in decision.needs):  # what was asked for
-            distribution = _distribution(decision)
-            index = isinstance(decision, Levels) and isinstance(distribution, IntDistribution)
-            distributions[decision.name] = distribution
-            params[decision.name] = decision.position(value) if index else value  # type: ignore[union-attr]
+        if met(decision.needs, assignment):  # what was asked for
+            by_index = isinstance(decision, Levels) and decision.by_index
+            distributions[decision.name] = _distribution(decision)
+            params[decision.name] = decision.position(value) if by_index else value  # type: ignore[union-attr]
     states = {
         TrialStatus.COMPLETE: optuna.trial.TrialState.COMPLETE,
         TrialStatus.FAILED: optuna.trial.TrialState.FAIL,
