@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autopeft.cli.numbers import share_decimals, show_share
-from autopeft.dsl import BoundSpace, Interval, Space
+from autopeft.dsl import BoundSpace, Interval, PlainSpace, SearchSpace, Space
 from autopeft.dsl.explain import Line, explain, headline
 
 
@@ -36,18 +36,42 @@ def draw_space(
     space: Space, model: str, bound: BoundSpace, samples: Sequence[Mapping[str, Any]], *, limited: bool
 ) -> RenderableType:
     """A space in plain words, its size on a model, and samples."""
-    lines: list[RenderableType] = [
-        Text.assemble((space.name, "bold"), f" · {space.source}" if space.source else "")
-    ]
-    if about := headline(space.text):
-        lines.append(Text(about))
-    lines += [Text(), *map(_line, explain(space)), Text()]
+    lines = _head(space)
     lines += [
         Text.assemble("On the model ", (model, "bold")),
         Padding(_facts(bound, limited), (0, 0, 0, 2)),
         Text(),
     ]
     return Padding(Group(*lines, Text("Samples"), Padding(_samples(samples), (0, 0, 0, 2))), (1, 0, 1, 2))
+
+
+def draw_plain(space: Space, plain: PlainSpace, samples: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """A space without modules in plain words, how many points it has, and samples."""
+    points = Text.assemble(("Points  ", "dim"), _cardinality(plain))
+    drawn = [Text(", ".join(f"{name} {_shown(v)}" for name, v in sample.items())) for sample in samples]
+    below = Padding(Group(*drawn), (0, 0, 0, 2))
+    return Padding(Group(*_head(space), points, Text(), Text("Samples"), below), (1, 0, 1, 2))
+
+
+def _shown(value: Any) -> str:
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
+
+
+def _head(space: Space) -> list[RenderableType]:
+    title = Text.assemble((space.name, "bold"), f" · {space.source}" if space.source else "")
+    about = headline(space.text)
+    return [title, *([Text(about)] if about else []), Text(), *map(_line, explain(space)), Text()]
+
+
+def _cardinality(space: SearchSpace) -> str:
+    once = any(isinstance(d, Interval) and d.low < d.high for d in space.decisions)
+    return f"{space.cardinality:,}{', an interval counted as one' if once else ''}"
 
 
 def draw_spaces(rows: Sequence[Mapping[str, str]]) -> RenderableType:
@@ -70,12 +94,7 @@ def _facts(bound: BoundSpace, limited: bool) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    once = (
-        ", an interval counted as one"
-        if any(isinstance(d, Interval) and d.low < d.high for d in bound.decisions)
-        else ""
-    )
-    grid.add_row("Configurations", f"{bound.cardinality:,}{once}")
+    grid.add_row("Configurations", _cardinality(bound))
     for title, cost in (("Smallest", bound.smallest), ("Largest", bound.largest)):
         grid.add_row(
             title, f"{cost:,} parameters, {show_share(cost / bound.shape.parameters)} of the backbone"

@@ -98,6 +98,9 @@ def describe(
     from autopeft.dsl.finding import find_space
 
     found = find_space(space)
+    if found.decisions:
+        _describe_plain(found, budget, sites, as_json=as_json)
+        return
     bound = _bind(found, model, budget, sites)
     samples = [_sample(bound, assignment) for assignment in bound.sample(random.Random(0), _SAMPLES)]
     samples.sort(key=lambda sample: sample["trainable"])
@@ -145,7 +148,33 @@ def schema(*, as_json: AsJson = False) -> None:
     render.print_json(json_schema())  # JSON in any case
 
 
+def _describe_plain(space: "Space", budget: str | None, sites: list[str] | None, *, as_json: bool) -> None:
+    from autopeft.cli import draw_space, render
+    from autopeft.dsl.explain import explain, headline
+
+    if budget is not None or sites:
+        raise InputError(
+            f"{'--budget' if budget else '--sites'} is of a space with modules, and '{space.name}' has none: leave it out."
+        )
+    plain = space.plain()
+    samples = [plain.configuration(a) for a in plain.sample(random.Random(0), _SAMPLES)]
+    if as_json:
+        told = {
+            "name": space.name,
+            "source": space.source,
+            "about": headline(space.text),
+            "explanation": [line.text for line in explain(space)],
+            "decisions": len(plain.decisions),
+            "cardinality": plain.cardinality,
+            "samples": samples,
+        }
+        render.print_json(told)
+    else:
+        render.show(draw_space.draw_plain(space, plain, samples))
+
+
 def _bind(space: "Space", model: str, budget: str | None, sites: list[str] | None) -> "BoundSpace":
+    space.check_modules()
     parsed = Budget.parse(budget) if budget is not None else None  # refused before the model is looked at
     by_hand = parse_sites(sites or ())
     from autopeft.backbones import model_path, read_backbone

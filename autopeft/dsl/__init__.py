@@ -8,7 +8,9 @@
 from autopeft.dsl.bound import Assignment, BoundSpace, Encoded
 from autopeft.dsl.cost import adapter_bytes, trainable_parameters
 from autopeft.dsl.decisions import Interval, Levels
+from autopeft.dsl.plain import PlainSpace, Point
 from autopeft.dsl.reader import build_space, read_space
+from autopeft.dsl.search_space import SearchSpace
 from autopeft.dsl.space import Space
 from autopeft.dsl.tree import (
     Choice,
@@ -44,6 +46,9 @@ __all__ = [
     "ModuleSpec",
     "OneOf",
     "Per",
+    "PlainSpace",
+    "Point",
+    "SearchSpace",
     "Space",
     "SubSpace",
     "Subset",

@@ -174,14 +174,29 @@ def _check_condition(
         raise SpaceError(
             f"{condition.where}: '{condition.path}' is no decision but tied to '{domain.to}': name that."
         )
-    if _is_word(reference, found):
-        if condition.test != "in":
-            raise SpaceError(
-                f"{condition.where}: '{condition.path}' is no number: name the values it may have."
-            )
-        _check_values(condition, domain.values if isinstance(domain, tree.Choice) else [domain.value])  # type: ignore[union-attr]
-    else:
+    check_possible(condition, domain, words=_is_word(reference, found))
+
+
+def check_possible(
+    condition: tree.Condition, domain: tree.Value | tree.Choice | tree.Integer | tree.Float, *, words: bool
+) -> None:
+    """Check that a condition can hold.
+
+    Args:
+        condition: On a decision.
+        domain: What that decision may be.
+        words: Whether its values are no numbers.
+
+    Raises:
+        SpaceError: No value passes, or what is no number is compared.
+    """
+    if not words:
         _check_numbers(condition, domain)
+        return
+    if condition.test != "in":
+        raise SpaceError(f"{condition.where}: '{condition.path}' is no number: name the values it may have.")
+    assert isinstance(domain, tree.Value | tree.Choice)
+    _check_values(condition, domain.values if isinstance(domain, tree.Choice) else [domain.value])
 
 
 def _check_numbers(

@@ -151,6 +151,10 @@ class Interval:
     """A decision in an interval, to three significant digits; whole numbers where `whole`.
 
     Without effect it stands at `low`, or at `high` where `falls`, because the least size costs the most. See `Levels`.
+
+    Attributes:
+        digits: Significant digits of a value, which is then never outside of the ends. 0: three, as configurations are
+            rounded, and an end of more digits may be rounded outwards.
     """
 
     name: str
@@ -160,6 +164,7 @@ class Interval:
     whole: bool = False
     falls: bool = False
     needs: tuple[Needs, ...] = ()
+    digits: int = 0
 
     @property
     def default(self) -> float:
@@ -172,8 +177,12 @@ class Interval:
         return 1
 
     def plain(self, value: float) -> float:
-        """The value as configurations hold it: whole, or three significant digits."""
-        return round(value) if self.whole else rounded(value)
+        """The value as configurations hold it: whole, or three significant digits (see `digits`)."""
+        if self.whole:
+            return round(value)
+        if not self.digits:
+            return rounded(value)
+        return min(self.high, max(self.low, float(f"{value:.{self.digits}g}")))
 
     def place(self, value: float) -> float:
         """The value's place in [0, 1]."""
@@ -195,7 +204,7 @@ class Interval:
         """Whether a value, to its three digits, is in the interval."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        slack = 0.0 if self.whole else _ROUNDING * abs(value)
+        slack = 0.0 if self.whole or self.digits else _ROUNDING * abs(value)
         return self.low - slack <= value <= self.high + slack
 
     def encode(self, value: float) -> list[float]:
@@ -214,7 +223,7 @@ class Interval:
         """Ask an Optuna trial for it."""
         if self.whole:
             return int(trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log))
-        return rounded(trial.suggest_float(self.name, self.low, self.high, log=self.log))
+        return self.plain(trial.suggest_float(self.name, self.low, self.high, log=self.log))
 
     def neighbours(self, value: float) -> list[float]:
         """Other values at fixed steps along the scale."""

@@ -84,6 +84,11 @@ class Node:
         return f"'{text}'" if len(text) <= _MAX_SHOWN else f"'{text[:_MAX_SHOWN]}...'"
 
 
+def is_text(scalar: str) -> bool:
+    """Whether a word, written without quotes, is read as a text: not as a number, a truth or nothing."""
+    return scalar.lower() not in _WORDS and not _NUMBER.match(scalar)
+
+
 def read_text(file: str) -> str:
     """The text of a file.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autopeft.dsl import tree
@@ -33,7 +34,7 @@ def read_domain(node: Node, field: Field, refused: Mapping[str, str], *, size: b
         if isinstance(node.value, list):
             raise node.error(f"found a list, expected {_expected(field)}, or {{choice: [...]}} of these")
         return tree.Value(_scalar(node, field), (), node.where)
-    numbers = field.kind in ("integer", "float")
+    numbers = field.kind in ("integer", "float", "any")
     possible = tuple(f for f in DOMAINS if f not in refused and (numbers or f in ("choice", "per")))
     forms = [form for form in DOMAINS if form in node.value]
     if len(forms) > 1:
@@ -77,10 +78,14 @@ def _expected(field: Field) -> str:
         return "true or false"
     if field.kind == "word":
         return f"one of {', '.join(field.words)}"
+    if field.kind == "any":
+        return "a number, a word, true or false"
     number = "a whole number" if field.kind == "integer" else "a number"
-    bounds = f" from {field.low:g}" + (f" to {field.high:g}" if field.high < 1e9 else "")
-    expression = f", or an expression (+ - * / //) over {', '.join(NAMES)}" if field.kind == "integer" else ""
-    return f"{number}{bounds}{expression}"
+    bounds = f" from {field.low:g}" if field.low > -1e9 else ""
+    bounds += f" to {field.high:g}" if field.high < 1e9 else ""
+    if field.kind == "integer" and field.expressions:
+        bounds += f", or an expression (+ - * / //) over {', '.join(NAMES)}"
+    return number + bounds
 
 
 def _scalar(node: Node, field: Field) -> tree.Scalar:
@@ -95,6 +100,8 @@ def _hint(value: Any, field: Field) -> str:
         return ""
     if field.kind == "word":
         return nearest(value, field.words)
+    if not field.expressions:
+        return ""
     return next((nearest(word, NAMES) for word in re.findall(r"[a-z_]+", value) if word not in NAMES), "")
 
 
@@ -105,8 +112,10 @@ def _value(value: Any, field: Field) -> tree.Scalar | None:
     if field.kind == "word":
         word = str(value).lower() if isinstance(value, bool) else value
         return word if isinstance(word, str) and word in field.words else None
+    if field.kind == "any" and isinstance(value, str | bool):
+        return value
     if isinstance(value, str):
-        return value if is_expression(value) else None
+        return value if field.expressions and is_expression(value) else None
     numbers = int if field.kind == "integer" else (int, float)
     if isinstance(value, bool) or not isinstance(value, numbers):
         return None
@@ -138,7 +147,7 @@ def _interval(node: Node, field: Field, form: str, *, size: bool) -> tree.Intege
     bounds = fields[form].items("[1, 64]" if form == "integer" else "[1.0e-4, 1.0e-2]")
     if len(bounds) != 2:
         raise fields[form].error(f"found a list of {len(bounds)}, expected [lowest, highest]")
-    kind = Field("integer" if form == "integer" else "float", low=field.low, high=field.high)
+    kind = replace(field, kind="integer" if form == "integer" else "float")
     low, high = (_scalar(child, kind) for child in bounds)
     log = fields["log"].value if "log" in fields else False
     if not isinstance(log, bool):

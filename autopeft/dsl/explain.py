@@ -40,6 +40,8 @@ def explain(space: Space) -> list[Line]:
     training
     learning_rate (peak rate of modules and head): 0.01
     """
+    if space.decisions:
+        return [Line(0, f"{name}: {_domain(domain)}") for name, domain in space.decisions.items()]
     lines = [Line(0, f"layers: {_chosen(space.layers, 'layers')}")]
     for name, entry in space.modules.items():
         lines += _entry(name, entry, 0)
@@ -74,8 +76,9 @@ def headline(text: str) -> str:
 def count_decisions(space: Space) -> int:
     """How many decisions a space has as it is written, one that differs from place to place counted once."""
     gates, found = leaves(space.modules)
+    domains = [*space.training.values(), *space.decisions.values()]
     selections = [space.layers, *(s for leaf in found for s in (leaf.spec.sites, leaf.spec.layers))]
-    domains = [*space.training.values(), *(d for leaf in found for d in leaf.spec.fields.values())]
+    domains += [d for leaf in found for d in leaf.spec.fields.values()]
     return (
         len(gates)
         + sum(isinstance(selection, tree.Subset) for selection in selections)

@@ -13,7 +13,7 @@ _MOST = 5  # spaces that extend each other
 def extended(root: Node, file: str) -> Node:
     """The document with all that it extends put in; the document itself where it extends nothing.
 
-    Mappings are joined field by field: `modules`, a module of the same type, `training`. Everything else (a domain, a
+    Mappings are joined field by field: `modules`, a module of the same type, `decisions`, `training`. Everything else (a domain, a
     `one_of`, a list) is replaced whole, and `null` takes a part away.
 
     Raises:
@@ -75,7 +75,7 @@ def _joined(base: Node, change: Node, depth: int) -> bool:
     if depth == 0:
         return True
     if depth == 1:
-        return change.path in ("modules", "training")
+        return change.path in ("modules", "decisions", "training")
     if depth > 2 or "type" not in base.value:
         return False
     kind = change.value.get("type")

@@ -21,23 +21,25 @@ class Field:
     """A further field of a module type.
 
     Attributes:
-        kind: What a value is. A `word` is one of `words`.
+        kind: What a value is. A `word` is one of `words`; `any` is a number, any text, or a truth.
         default: The value where a space leaves the field out; None: the field must be given.
         words: The values of a `word`.
         low: Least value of a number.
         high: Greatest value of a number.
         times_size: Where the default is the size times this (alpha is twice the rank); then `default` is None.
         costs: Whether trainable parameters or stored numbers depend on it.
+        expressions: Whether a number may be an expression over the backbone.
         about: A few words, for the reference.
     """
 
-    kind: Literal["integer", "float", "boolean", "word"]
+    kind: Literal["integer", "float", "boolean", "word", "any"]
     default: Any = None
     words: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 1e12
     times_size: float | None = None
     costs: bool = False
+    expressions: bool = True
     about: str = ""
 
 

@@ -13,12 +13,13 @@ from autopeft.dsl.extending import extended
 from autopeft.dsl.leaves import leaves
 from autopeft.dsl.module_type import ModuleType
 from autopeft.dsl.parts import MEASURES
+from autopeft.dsl.plain_reader import read_decisions
 from autopeft.dsl.space import Space, parse_bound
 from autopeft.dsl.types import MODULE_TYPES, TRAINING, sites_of, size_field
 from autopeft.dsl.writer import write_space
-from autopeft.errors import BudgetError, nearest
+from autopeft.errors import BudgetError, SpaceError, nearest
 
-FIELDS = ("name", "source", "extends", "layers", "modules", "training", "constraints")
+FIELDS = ("name", "source", "extends", "layers", "modules", "training", "constraints", "decisions")
 CONSTRAINT = re.compile(r"^\s*(\w+)\s*(<=|>=)\s*(\S+(?:\s+\S+)?)\s*$")
 NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
 _MOST_MODULES = 100
@@ -44,16 +45,21 @@ def read_space(text: str, file: str) -> Space:
     root = parse(text, file)
     root.mapping(FIELDS, ("name",))
     whole = extended(root, file)
-    fields = whole.mapping(FIELDS, ("name", "modules", "training"))
+    plain = isinstance(whole.value, dict) and "decisions" in whole.value
+    fields = whole.mapping(FIELDS, ("name", "decisions") if plain else ("name", "modules", "training"))
     name = fields["name"]
     if not isinstance(name.value, str) or not NAME.match(name.value):
         raise name.error(f"found {name.shown()}, expected a name of lower-case letters, digits, '-' and '_'")
+    source = _text(fields["source"]) if "source" in fields else ""
+    if plain:
+        space = Space(name.value, source=source, decisions=_decisions(fields))
+        return replace(space, text=text if whole is root else write_space(space))
     space = Space(
         name=name.value,
         modules=_modules(fields["modules"]),
         training=_training(fields["training"]),
         layers=_selection(fields["layers"], None) if "layers" in fields else tree.Members(where=whole.where),
-        source=_text(fields["source"]) if "source" in fields else "",
+        source=source,
         constraints=_constraints(fields["constraints"]) if "constraints" in fields else (),
     )
     if len(leaves(space.modules)[1]) > _MOST_MODULES:
@@ -65,34 +71,47 @@ def read_space(text: str, file: str) -> Space:
 
 def build_space(
     name: str,
-    modules: Mapping[str, tree.Entry],
-    training: Mapping[str, tree.Domain | int | float],
+    modules: Mapping[str, tree.Entry] | None = None,
+    training: Mapping[str, tree.Domain | int | float] | None = None,
     *,
     layers: tree.Selection | None = None,
     source: str = "",
     constraints: Iterable[str] = (),
+    decisions: Mapping[str, tree.Plain | tree.Scalar] | None = None,
 ) -> Space:
     """A space written in Python, checked as strictly as a file.
 
     Args:
         name: Its name.
-        modules: Entries by name: `ModuleSpec`, or `OneOf` several.
+        modules: Entries by name: `ModuleSpec`, or `OneOf` several; none in a space of decisions.
         training: Domains of training fields; `learning_rate` must be there.
         layers: Which layers carry modules; all of them by default.
         source: Where it is from.
         constraints: Such as `trainable <= 0.5%`.
+        decisions: Domains or values by name, of a space without modules.
 
     Raises:
         SpaceError: With line and column in the space's YAML form, `write_space`.
 
     >>> build_space("tiny", {"a": tree.ModuleSpec("lora", sites=["q"], rank=2)}, {"learning_rate": 0.01}).name
     'tiny'
+    >>> build_space("knobs", decisions={"depth": tree.Integer(1, 10), "kind": tree.Choice(["a", "b"])}).plain().cardinality
+    20
     """
+    if decisions is not None:
+        if modules or training or layers or constraints:
+            raise SpaceError(
+                f"the space '{name}' has decisions, which stand alone: leave out modules, training, layers, constraints."
+            )
+        if not decisions:
+            raise SpaceError(f"the space '{name}' has no decisions: give one at least.")
+        plain = {key: tree.Value(v) if isinstance(v, tree.Scalar) else v for key, v in decisions.items()}
+        return read_space(write_space(Space(name, source=source, decisions=plain)), f"<{name}>")
     domains = {
         key: value if not isinstance(value, int | float) else tree.Value(value)
-        for key, value in training.items()
+        for key, value in (training or {}).items()
     }
-    space = Space(name, modules, domains, layers or tree.Members(), source)
+    space = Space(name, modules or {}, domains, layers or tree.Members(), source)
     found = [_constraint(Node(text, f"<{name}>", "constraints")) for text in constraints]
     return read_space(write_space(replace(space, constraints=tuple(found))), f"<{name}>")
 
@@ -101,6 +120,16 @@ def _text(node: Node) -> str:
     if isinstance(node.value, dict | list) or node.value is None:
         raise node.error(f"found {node.shown()}, expected a text")
     return str(node.value)
+
+
+def _decisions(fields: dict[str, Node]) -> dict[str, tree.Plain]:
+    for other in ("modules", "training", "layers", "constraints"):
+        if other in fields:
+            raise fields[other].error(
+                f"'{other}' and 'decisions' cannot be together: a space is of modules, or of plain decisions",
+                key=True,
+            )
+    return read_decisions(fields["decisions"])
 
 
 # -- modules -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 from autopeft.dsl.explain import MEASURES
 from autopeft.dsl.expression import NAMES
 from autopeft.dsl.module_type import Field, ModuleType
+from autopeft.dsl.plain_reader import ANY, DECISION_NAME
 from autopeft.dsl.reader import NAME, allowed_fields, required_fields
 from autopeft.dsl.types import MODULE_TYPES, TRAINING, sites_of, size_field
 
@@ -19,13 +20,15 @@ FIELDS = {
     "name": "Name of the space: lower-case letters, digits, '-' and '_'.",
     "source": "Where the space is from, for people.",
     "extends": "Another space, by the name of a shipped one or by a file beside this one. What is said here is joined to "
-    "it field by field (`modules`, a module of the same type, `training`) or replaces it (everything else); null takes "
-    "a part away.",
+    "it field by field (`modules`, a module of the same type, `decisions`, `training`) or replaces it (everything else); "
+    "null takes a part away.",
     "layers": "Which layers carry modules, shared by all modules that do not say otherwise; all of them where it is "
     "left out.",
     "modules": "What may be put on, each by a name of your own; all of them act together.",
     "training": "How a configuration is trained: values, choices, integers or floats.",
     "constraints": "Bounds on what is known before training; the command line's budget joins them.",
+    "decisions": "Instead of modules, training and constraints: plain decisions by names of your own, for a search of "
+    "something else, by `autopeft.Optimizer`.",
 }
 """What a space's fields are."""
 
@@ -106,6 +109,8 @@ def json_schema() -> Schema:
         "change": _change(),
         **types,
         "training": _object(training, ("learning_rate",), FIELDS["training"]),
+        "decisions": _named(_reference("decision"), FIELDS["decisions"], DECISION_NAME.pattern),
+        **_decisions(),
         "when": _when(),
         "layers": {"anyOf": _selection({"type": "integer", "minimum": 0})},
         **shared,
@@ -126,14 +131,27 @@ def json_schema() -> Schema:
             "properties": {
                 "modules": _named(_reference("change"), FIELDS["modules"]),
                 "training": _object({name: {"anyOf": [f, _NULL]} for name, f in training.items()}),
+                "decisions": _named(
+                    {"anyOf": [_reference("decision"), _NULL]}, FIELDS["decisions"], DECISION_NAME.pattern
+                ),
             }
         },
         "else": {
-            "required": ["modules", "training"],
-            "properties": {
-                "modules": _reference("modules"),
-                "training": _reference("training"),
-                **{name: {"not": {"type": "null"}} for name in ("source", "layers", "constraints")},
+            "if": {"required": ["decisions"]},
+            "then": {
+                "properties": {
+                    "decisions": _reference("decisions"),
+                    "source": {"not": {"type": "null"}},
+                    **dict.fromkeys(("layers", "modules", "training", "constraints"), False),
+                }
+            },
+            "else": {
+                "required": ["modules", "training"],
+                "properties": {
+                    "modules": _reference("modules"),
+                    "training": _reference("training"),
+                    **{name: {"not": {"type": "null"}} for name in ("source", "layers", "constraints")},
+                },
             },
         },
         "$defs": definitions,
@@ -167,16 +185,17 @@ def _fields() -> Schema:
                 _NULL,
             ]
         },
+        "decisions": {"type": "object"},
     }
     return {name: {"description": FIELDS[name], **fields[name]} for name in FIELDS}
 
 
-def _named(values: Schema, about: str) -> Schema:
+def _named(values: Schema, about: str, names: str = NAME.pattern) -> Schema:
     return {
         "description": about,
         "type": "object",
         "minProperties": 1,
-        "propertyNames": {"pattern": NAME.pattern},
+        "propertyNames": {"pattern": names},
         "additionalProperties": values,
     }
 
@@ -292,6 +311,26 @@ def _when() -> Schema:
     }
 
 
+# -- plain decisions -----------------------------------------------------------------------------------------------------
+
+
+def _decisions() -> Schema:
+    forms = ("choice", "integer", "float")
+    about = "A value, or what may be chosen."
+    return {
+        "decision": {
+            "description": about,
+            "anyOf": [_reference(f"any.{form}") for form in ("value", *forms)],
+        },
+        "any.value": {"type": ["number", "string", "boolean"]},
+        "any.number": {"type": "number", "minimum": ANY.low, "maximum": ANY.high},
+        "any.whole": {"type": "integer", "minimum": ANY.low, "maximum": ANY.high},
+        "any.choice": _choice(_reference("any.value")),
+        "any.integer": _interval("integer", _reference("any.whole")),
+        "any.float": _interval("float", _reference("any.number")),
+    }
+
+
 # -- domains -------------------------------------------------------------------------------------------------------------
 
 
@@ -350,11 +389,9 @@ def _value(field: Field) -> Schema:
 
 
 def _form(form: str, field: Field, name: str, forms: Sequence[str]) -> Schema:
-    about, when = DOMAINS[form], {"when": _reference("when")}
-    value = _reference(f"{name}.value")
+    about, value = DOMAINS[form], _reference(f"{name}.value")
     if form == "choice":
-        values = {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}
-        return _object({"choice": values, "priors": _reference("priors"), **when}, ("choice",), about)
+        return _choice(value)
     if form == "tied":
         times = {"description": DOMAIN_FIELDS["times"], "type": "number", "exclusiveMinimum": 0}
         return _object({"tied": {"type": "string"}, "times": times}, ("tied",), about)
@@ -362,17 +399,27 @@ def _form(form: str, field: Field, name: str, forms: Sequence[str]) -> Schema:
         inner = [_reference(f"{name}.{one}") for one in forms if one not in ("tied", "per")]
         of = {"description": DOMAIN_FIELDS["of"], "anyOf": inner}
         return _object({"per": _reference("axes"), "of": of}, ("per", "of"), about)
-    whole = form == "integer"
     # A field of numbers may be in an interval of whole ones.
-    bound = _value(Field("integer", low=field.low, high=field.high)) if whole else value
-    step: Schema = {"type": "integer" if whole else "number", "exclusiveMinimum": 0}
+    return _interval(
+        form, _value(Field("integer", low=field.low, high=field.high)) if form == "integer" else value
+    )
+
+
+def _choice(value: Schema) -> Schema:
+    values = {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}
+    fields = {"choice": values, "priors": _reference("priors"), "when": _reference("when")}
+    return _object(fields, ("choice",), DOMAINS["choice"])
+
+
+def _interval(form: str, bound: Schema) -> Schema:
+    step: Schema = {"type": "integer" if form == "integer" else "number", "exclusiveMinimum": 0}
     return _object(
         {
             form: {"type": "array", "minItems": 2, "maxItems": 2, "items": bound},
             "log": {"description": DOMAIN_FIELDS["log"], "type": "boolean"},
             "step": {"description": DOMAIN_FIELDS["step"], **step},
-            **when,
+            "when": _reference("when"),
         },
         (form,),
-        about,
+        DOMAINS[form],
     )

@@ -159,7 +159,10 @@ class Subset:
         _tuple(self, "of")
 
 
-Domain = Value | Choice | Integer | Float | Tied | Per
+Plain = Value | Choice | Integer | Float
+"""A domain that stands by itself."""
+
+Domain = Plain | Tied | Per
 Selection = Members | Subset
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from autopeft.dsl import tree
+from autopeft.dsl.document import is_text
 
 if TYPE_CHECKING:
     from autopeft.dsl.space import Space
@@ -27,8 +28,11 @@ def write_space(space: "Space") -> str:
         content["source"] = space.source
     if space.layers != tree.Members():
         content["layers"] = _selection(space.layers)
-    content["modules"] = {name: _entry(entry) for name, entry in space.modules.items()}
-    content["training"] = {name: _domain(domain) for name, domain in space.training.items()}
+    if space.decisions:
+        content["decisions"] = {name: _domain(domain) for name, domain in space.decisions.items()}
+    else:
+        content["modules"] = {name: _entry(entry) for name, entry in space.modules.items()}
+        content["training"] = {name: _domain(domain) for name, domain in space.training.items()}
     if space.constraints:
         content["constraints"] = [f"{c.measure} {c.test} {c.value}" for c in space.constraints]
     text: str = yaml.dump(
@@ -38,10 +42,18 @@ def write_space(space: "Space") -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Never an alias: the language has none."""
+    """Never an alias, which the language has none of; a text between quotes that it would read as a number."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        if is_text(data):
+            return super().represent_str(data)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _entry(entry: tree.Entry) -> dict[str, Any]:

@@ -47,6 +47,52 @@ def test_a_file_that_is_right(mine: str) -> None:
     assert run("check", "lora-anatomy").exit_code == 0
 
 
+KNOBS = """\
+# Knobs of a machine.
+name: knobs
+decisions:
+  depth: {integer: [1, 10]}
+  rate: {float: [1.0e-4, 1.0e-1], log: true}
+  fine: {choice: [false, true], when: {depth: '>= 6'}}
+"""
+
+
+@pytest.fixture
+def knobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "knobs.yaml").write_text(KNOBS)
+    return "knobs.yaml"
+
+
+def test_a_space_without_modules_is_checked_and_described(knobs: str) -> None:
+    assert run("check", knobs).stdout == "knobs.yaml is right: 3 decisions of the space 'knobs'.\n"
+    told = run("describe", knobs)
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert "depth: a whole number from 1 to 10" in told.stdout
+    assert "fine: no or yes, only if depth is at least 6" in told.stdout
+    assert "Points  15, an interval counted as one" in told.stdout
+    as_json = json.loads(run("describe", knobs, "--json").stdout)
+    assert (as_json["about"], as_json["decisions"], as_json["cardinality"]) == ("Knobs of a machine.", 3, 15)
+    assert len(as_json["samples"]) == 5
+    assert all(("fine" in sample) == (sample["depth"] >= 6) for sample in as_json["samples"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("check", "--model", "starter"), "the space 'knobs' has plain decisions and no modules"),
+        (
+            ("describe", "--budget", "1%"),
+            "--budget is of a space with modules, and 'knobs' has none: leave it out.",
+        ),
+    ],
+)
+def test_a_space_without_modules_has_no_model(knobs: str, words: tuple[str, ...], said: str) -> None:
+    result = run(words[0], knobs, *words[1:])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
 def test_a_file_that_is_wrong(mine: str) -> None:
     Path(mine).write_text(MINE.replace("rank:", "rnak:"))
     result = run("check", mine)

@@ -1,5 +1,7 @@
 """Spaces that hypothesis makes: all domains and forms of the language, small enough to count."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from autopeft import dsl
@@ -15,6 +17,7 @@ from autopeft.dsl import (
     Subset,
     SubSpace,
     Tied,
+    Value,
 )
 
 SITES = ["q", "up", "v", "down"]
@@ -131,3 +134,74 @@ def spaces(draw: st.DrawFn, layers: int = 3) -> dsl.Space:
         layers=draw(st.one_of(st.none(), selections(list(range(layers))))),
         constraints=constraints,
     )
+
+
+words = st.one_of(
+    st.sampled_from(["a", "b", "no", "1e-5", "07", "~", "null", "hidden", "x y", "", "True", ">= 2"]),
+    st.text("ab1.e-: #'\"{}", max_size=4),
+)
+numbers = st.one_of(st.integers(-50, 50), st.sampled_from([0.5, -1.25e-7, 1e12, 0.1]))
+
+
+@st.composite
+def plain_decisions(draw: st.DrawFn) -> Choice | Integer | Float:
+    """A choice, an integer or a float, without conditions."""
+    form = draw(st.sampled_from(["words", "mixed", "numbers", "truths", "integer", "float"]))
+    if form == "integer":
+        low = draw(st.integers(-5, 5))
+        high = low + draw(st.sampled_from([0, 1, 7, 3000]))
+        log = low > 0 and draw(st.booleans())
+        return Integer(low, high, log, 1 if log else draw(st.sampled_from([1, 2])))
+    if form == "float":
+        low, width = (
+            draw(st.sampled_from([-3.0, 0.0, 1.23456e-4, 2000])),
+            draw(st.sampled_from([0.1, 1.0, 1e3])),
+        )
+        log = low > 0 and draw(st.booleans())
+        return Float(low, low + width, log, None if log else draw(st.sampled_from([None, width / 4])))
+    values = {
+        "words": words,
+        "mixed": st.one_of(words, numbers),
+        "numbers": numbers,
+        "truths": st.booleans(),
+    }[form]
+    listed = draw(st.lists(values, min_size=1, max_size=5, unique=True))
+    weights = draw(st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=len(listed), max_size=len(listed)))
+    return Choice(tuple(listed), tuple(weights) if draw(st.booleans()) else ())
+
+
+@st.composite
+def conditions(draw: st.DrawFn, on: str, domain: Choice | Integer | Float | Value) -> Condition:
+    """A condition that can hold."""
+    if isinstance(domain, Value):
+        return Condition(on, "in", (domain.value,))
+    if isinstance(domain, Choice):
+        some = draw(st.lists(st.sampled_from(domain.values), min_size=1, max_size=2, unique_by=repr))
+        if any(isinstance(v, str | bool) for v in domain.values) or draw(st.booleans()):
+            return Condition(on, "in", tuple(some))
+        return Condition(on, draw(st.sampled_from(["<=", ">="])), (some[0],))
+    return Condition(
+        on, draw(st.sampled_from(["<=", ">="])), (draw(st.sampled_from([domain.low, domain.high])),)
+    )
+
+
+@st.composite
+def plain_spaces(draw: st.DrawFn) -> dsl.Space:
+    """Any space of plain decisions, with conditions on earlier ones and on later ones."""
+    names = draw(st.permutations(["depth", "C", "on", "n.1", "last-1"]))[: draw(st.integers(1, 5))]
+    domains: dict[str, Choice | Integer | Float | Value] = {}
+    for name in names:
+        if draw(st.integers(0, 5)) == 0:
+            domains[name] = Value(draw(st.one_of(words, numbers, st.booleans())))
+            continue
+        domain = draw(plain_decisions())
+        earlier = draw(st.lists(st.sampled_from(list(domains)), max_size=2, unique=True)) if domains else []
+        when = [draw(conditions(other, domains[other])) for other in earlier]
+        domains[name] = replace(domain, when=tuple(c for c in when if not _compared(c)))
+    order = draw(st.permutations(list(domains)))
+    return dsl.build_space("made", decisions={name: domains[name] for name in order})
+
+
+def _compared(condition: Condition) -> bool:
+    # As a value, '>= 2' would be read as a comparison.
+    return any(isinstance(value, str) and value[:1] in "<>" and value for value in condition.values)

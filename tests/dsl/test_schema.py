@@ -18,7 +18,7 @@ from autopeft.dsl.types import TRAINING
 from autopeft.errors import SpaceError
 from autopeft.registry import space_names, space_text
 
-from .generated import spaces
+from .generated import plain_spaces, spaces
 from .test_broken import FILES, said
 from .test_reader import GOOD
 
@@ -28,6 +28,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 # Faults between parts of a file, or in its bytes, which no schema sees.
 BEYOND = {
+    *("circle-of-decisions", "decision-never-there", "decision-of-truths-and-numbers", "decision-on-nothing"),
     *("alias", "anchor", "key-twice", "two-documents", "nested-too-deep", "extends-itself"),
     *("circle-of-conditions", "circle-of-spaces-a", "circle-of-spaces-b", "circle-of-ties"),
     *("comparison-never-true", "comparison-of-a-word", "condition-never-true", "condition-on-a-size"),
@@ -106,6 +107,12 @@ def test_any_space_is_right(space: Space) -> None:
     assert errors(write_space(space)) == []
 
 
+@settings(max_examples=100, deadline=None)
+@given(plain_spaces())
+def test_any_space_of_decisions_is_right(space: Space) -> None:
+    assert errors(write_space(space)) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -118,6 +125,11 @@ def test_any_space_is_right(space: Space) -> None:
 )
 def test_a_changed_space_is_right(change: str) -> None:
     assert errors(f"name: mine\nextends: lora\n{change}") == []
+
+
+@pytest.mark.parametrize("change", ["decisions: {depth: null, rate: {float: [0, 1]}}", "source: null"])
+def test_changed_decisions_are_right(change: str) -> None:
+    assert errors(f"name: mine\nextends: knobs.yaml\n{change}") == []
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if not said(f, "model")], ids=lambda f: f.stem)

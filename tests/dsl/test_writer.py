@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from autopeft.dsl import Choice, Condition, ModuleSpec, Space, Value, build_space, read_space, write_space
 from autopeft.registry import space_names, space_text
 
-from .generated import spaces
+from .generated import plain_spaces, spaces
 from .test_reader import GOOD
 
 
@@ -29,6 +29,16 @@ def test_every_form_round_trips() -> None:
 @given(spaces())
 def test_any_space_round_trips(space: Space) -> None:
     assert read_space(write_space(space), "again.yaml") == space
+
+
+@settings(max_examples=200, deadline=None)
+@given(plain_spaces())
+def test_any_space_of_decisions_round_trips(space: Space) -> None:
+    again = read_space(write_space(space), "again.yaml")
+    assert again == space
+    assert [type(v) for d in again.decisions.values() if isinstance(d, Choice) for v in d.values] == [
+        type(v) for d in space.decisions.values() if isinstance(d, Choice) for v in d.values
+    ]
 
 
 def test_the_text() -> None:
