@@ -21,6 +21,8 @@ _PUBLIC = {
     "open_study": "autopeft.service",
     "SearchResult": "autopeft.service",
     "load_adapter": "autopeft.adapters",
+    "Optimizer": "autopeft.optimize.optimizer",
+    "Objective": "autopeft.registry",
     "Budget": "autopeft.budget",
     "Configuration": "autopeft.nouns",
     "Trial": "autopeft.nouns",

@@ -2,10 +2,11 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, Literal
 
 from autopeft.errors import unknown_name
 
@@ -18,15 +19,25 @@ class Objective:
         name: As it stands in the database and in `--json`.
         direction: Which way is better.
         unit: For people; empty where the number speaks for itself.
-        computed: True if known exactly before training, False if measured.
+        computed: True if known exactly before training, by the space itself; False if measured, or if there is a function.
         title: For tables.
+        function: What computes it of a point, exactly and in no time; None where it is computed by the space or measured.
+
+    >>> Objective("joules", "minimize", function=lambda point: 2.0 * point["depth"]).known
+    True
     """
 
     name: str
     direction: Literal["maximize", "minimize"]
-    unit: str
-    computed: bool
-    title: str
+    unit: str = ""
+    computed: bool = False
+    title: str = ""
+    function: Callable[[Any], float] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known exactly before anything is measured."""
+        return self.computed or self.function is not None
 
 
 @cache

@@ -15,173 +15,110 @@ Notation:
 
 where j runs over the steps of H^s and w_j(c) is the length of step j right of c. That is the noisy expected
 hypervolume improvement of Daulton et al. 2021 (arXiv 2105.08195, equation 3), integrated exactly over the
-candidate, in the log form of Ament et al. 2023 (arXiv 2310.20708). It needs no C++ kernel: BoTorch's log-NEHVI
-compiles one at first use, which takes minutes here, and is left out on purpose. `tests/optimize/test_ehvi.py`
-holds it against BoTorch's qNoisyExpectedHypervolumeImprovement.
+candidate, in the log form of Ament et al. 2023 (arXiv 2310.20708): far from every improvement it still says in which
+direction there is more, so it is nowhere 0. It needs no C++ kernel: BoTorch's log-NEHVI compiles one at first use, which
+takes minutes here, and is left out on purpose. `tests/optimize/test_ehvi.py` holds it against BoTorch's
+qNoisyExpectedHypervolumeImprovement.
+
+Given f^s at all of B, the noisy measurements say nothing more of f(x): its posterior is that of the prior given f^s.
 """
 
 import math
-import random
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 from botorch.acquisition.analytic import _log_ei_helper  # log h(z), stable for every z
-from botorch.fit import fit_gpytorch_mll
-from botorch.models import SingleTaskGP
-from botorch.models.model import Model
 from botorch.sampling.qmc import NormalQMCEngine
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
-from autopeft.dsl import Assignment, BoundSpace
-from autopeft.nouns import Configuration, Trial
-from autopeft.optimize.suggest import (
-    Observed,
-    fresh,
-    generator,
-    known_assignments,
-    observe,
-    searched,
-    spread,
-    tuned_rates,
-)
+from autopeft.dsl import Assignment
+from autopeft.optimize.observation import Observation
+from autopeft.optimize.surrogate import Surrogate
 from autopeft.pareto import REFERENCE_COST
 
-_SAMPLES = 64  # S
-_FIT_ITERATIONS = 75  # the likelihood's last digits cost three times as much and change no suggestion
-_POOL = 256  # random points scored before the local search
-_STARTS = 6
-_STEPS = 30
+_SAMPLES = 32  # S
+_JITTER = 1e-5  # of the samples' covariance, as a share of its mean variance
 
-Acquisition = Callable[[Tensor], Tensor]
+Acquisition = Callable[[Sequence[Assignment]], Tensor]
+"""Points to what is expected of each, (n,); larger is better."""
 
 
-def start_trials(space: BoundSpace) -> int:
-    """Trials of the space-filling start: three, and one for every second decision."""
-    return 3 + len(space.decisions) // 2
-
-
-def suggest_botorch(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
-    """The configuration with the greatest noisy expected hypervolume improvement; a `Suggester`.
-
-    The first `start_trials` are a space-filling start over log cost, at learning rates near the baselines' best.
-    """
-    search = searched(trials)
-    observed = observe(space, search)
-    if len(search) < start_trials(space) or len(observed.complete) < 3:
-        return spread(space, search, seed, tuned_rates(space, trials))
-    rng = generator(seed, search)
-    model = fit_score(observed)
-    acquisition = log_ehvi(model, observed, seed=rng.getrandbits(31))
-    return space.configuration(_maximise(space, search, acquisition, rng))
-
-
-def fit_score(observed: Observed) -> SingleTaskGP:
-    """A Gaussian process of the score over the encoded space: BoTorch's default kernel, priors and noise."""
-    x = torch.tensor(observed.complete, dtype=torch.float64)
-    y = torch.tensor(observed.scores, dtype=torch.float64).unsqueeze(-1)
-    with warnings.catch_warnings():
-        # Scores that are all equal, and a fit that stops early, still make a model; BoTorch retries by itself.
-        warnings.simplefilter("ignore")
-        model = SingleTaskGP(x, y)
-        fit_gpytorch_mll(
-            ExactMarginalLogLikelihood(model.likelihood, model),
-            optimizer_kwargs={"options": {"maxiter": _FIT_ITERATIONS}},
-        )
-    return model
-
-
-def reference_score(observed: Observed) -> float:
+def reference_score(scores: Tensor, costs: Tensor) -> float:
     """The score from which improvement counts: just below the front's lowest, so that every member matters.
 
     BoTorch's rule (`infer_reference_point`: the nadir less a tenth of the range), from the study's own data.
+
+    Args:
+        scores: (n,) what is thought of the points' scores.
+        costs: (n,) their cost coordinates.
     """
-    scores = torch.tensor(observed.scores, dtype=torch.float64)
-    costs = torch.tensor(observed.costs, dtype=torch.float64)
     y = torch.stack([scores, -costs], dim=-1)
     return float(infer_reference_point(y[is_non_dominated(y)])[0])
 
 
-def log_ehvi(model: Model, observed: Observed, *, seed: int, samples: int = _SAMPLES) -> Acquisition:
-    """The acquisition function: encoded candidates (n, d + 1), cost coordinate last, to log EHVI (n,).
+def log_ehvi(
+    surrogate: Surrogate, seen: Sequence[Observation], *, seed: int, samples: int = _SAMPLES
+) -> Acquisition:
+    """The acquisition function: points to the logarithm of their expected hypervolume improvement, (n,).
 
     Args:
-        model: Posterior of the score over encoded points.
-        observed: Complete and pending trials.
+        surrogate: Fitted to the observations.
+        seen: Observations, the pending ones among them; those that failed are left out.
         seed: Of the quasi-random posterior samples.
         samples: S.
     """
-    base = torch.tensor([*observed.complete, *observed.pending], dtype=torch.float64)
-    reference = reference_score(observed)
-    order = base[:, -1].argsort()
-    base = base[order]
-    m = len(base)
+    there = dict.fromkeys(one.assignment for one in seen if one.measured or one.pending)
+    cost_column = surrogate.features.cost
     with torch.no_grad():
-        posterior = model.posterior(base).distribution
-        mean, covariance = posterior.mean, posterior.covariance_matrix
-        jitter = 1e-6 * covariance.diagonal().mean().clamp_min(1e-12) * torch.eye(m, dtype=torch.float64)
-        root = torch.linalg.cholesky(covariance + jitter)
+        base = surrogate.numbers(list(there))
+        base = base[base[:, cost_column].argsort()]
+        costs = base[:, cost_column]
+        m = len(base)
+        mean, covariance = surrogate.posterior(base)
+        jitter = _JITTER * covariance.diagonal().mean().clamp_min(1e-12) * torch.eye(m, dtype=torch.float64)
         normal = NormalQMCEngine(d=m, seed=seed).draw(samples, dtype=torch.float64)  # (S, m)
-        deviations = normal @ root.T
-        heights = (mean + deviations).cummax(dim=-1).values.clamp_min(reference)  # H^s right of c_1, ..., c_m
-        heights = torch.cat([torch.full((samples, 1), reference, dtype=torch.float64), heights], dim=-1)
-        whitened = torch.linalg.solve_triangular(root, deviations.T, upper=False)  # (m, S)
-    edges = torch.cat([torch.tensor([-math.inf]), base[:, -1], torch.tensor([REFERENCE_COST])]).double()
+        drawn = mean + normal @ torch.linalg.cholesky(covariance + jitter).T
+        reference = reference_score(mean, costs)
+        edges, heights = _steps(drawn, costs, reference)
+        prior = surrogate.covariance(base, base)
+        prior = prior + _JITTER * prior.diagonal().mean() * torch.eye(m, dtype=torch.float64)
+        root = torch.linalg.cholesky(prior)
+        weights = torch.cholesky_solve((drawn - surrogate.centre).T, root)  # (m, S)
 
-    def acquisition(x: Tensor) -> Tensor:
+    def acquisition(points: Sequence[Assignment]) -> Tensor:
         with torch.no_grad():
-            joint = model.posterior(torch.cat([base, x])).distribution
-            cross = joint.covariance_matrix[:m, m:]  # (m, n)
-            half = torch.linalg.solve_triangular(root, cross, upper=False)
-            mu = joint.mean[m:] + (half.T @ whitened).T  # (S, n)
-            variance = joint.covariance_matrix.diagonal()[m:] - half.square().sum(0)
-            sd = variance.clamp_min(1e-12).sqrt()  # (n,)
-            cost = x[:, -1:]
-            lengths = (edges[1:] - torch.maximum(edges[:-1], cost)).clamp_min(0)  # (n, m + 1)
-            z = (mu.unsqueeze(-1) - heights.unsqueeze(1)) / sd.view(1, -1, 1)  # (S, n, m + 1)
-            terms = lengths.log() + sd.log().view(-1, 1) + _log_ei_helper(z)
+            x = surrogate.numbers(points)
+            cross = surrogate.covariance(x, base)  # (n, m)
+            mu = surrogate.centre + (cross @ weights).T  # (S, n)
+            half = torch.linalg.solve_triangular(root, cross.T, upper=False)
+            sd = (surrogate.variance(x) - half.square().sum(0)).clamp_min(1e-12).sqrt()  # (n,)
+            cost = x[:, cost_column, None]
+            lengths = (edges[:, None, 1:] - torch.maximum(edges[:, None, :-1], cost)).clamp_min(
+                0
+            )  # (S, n, J)
+            z = (mu[:, :, None] - heights[:, None]) / sd[:, None]
+            terms = lengths.log() + sd.log()[:, None] + _log_ei_helper(z)
             total: Tensor = terms.logsumexp(dim=-1).logsumexp(dim=0)
             return total - math.log(samples)
 
     return acquisition
 
 
-def _maximise(
-    space: BoundSpace, trials: Sequence[Trial], acquisition: Acquisition, rng: random.Random
-) -> Assignment:
-    """Local search over the space's neighbours from the best of random points and the front's neighbours.
+def _steps(drawn: Tensor, costs: Tensor, reference: float) -> tuple[Tensor, Tensor]:
+    """The staircases H^s without the points that are on no step: edges (S, J + 1) and heights (S, J).
 
-    Whatever is returned is the very assignment that was scored, is inside the budget, and is no known trial's.
+    Shorter ones are filled up with steps of no length. Hundreds of points make tens of steps.
     """
-    known = known_assignments(space, trials)
-    scored = [t for t in trials if t.score is not None and math.isfinite(t.score)]
-    best = sorted(scored, key=lambda t: t.score or 0.0)[-5:]
-    pool = fresh(space, trials, rng, _POOL)
-    for trial in best:
-        pool.extend(map(space.canonical, space.neighbours(space.assignment(trial.configuration))))
-    values = _evaluate(space, acquisition, pool, known)
-    current = sorted(values, key=lambda a: values[a])[-_STARTS:]
-    for _ in range(_STEPS):
-        around = {a: [space.canonical(n) for n in space.neighbours(a)] for a in current}
-        new = [n for near in around.values() for n in near if n not in values]
-        values |= _evaluate(space, acquisition, new, known)
-        climbed = [max([a, *near], key=lambda n: values.get(n, -math.inf)) for a, near in around.items()]
-        if climbed == current:
-            break
-        current = list(dict.fromkeys(climbed))
-    return max(values, key=lambda a: values[a])
-
-
-def _evaluate(
-    space: BoundSpace, acquisition: Acquisition, assignments: Sequence[Assignment], known: set[Assignment]
-) -> dict[Assignment, float]:
-    # All are canonical: what is scored is encoded as the trial will be once it is known.
-    new = [a for a in dict.fromkeys(assignments) if a not in known]
-    if not new:
-        return {}
-    vectors = torch.tensor([space.encode(a).vector for a in new], dtype=torch.float64)
-    values = torch.cat([acquisition(chunk) for chunk in vectors.split(256)])
-    return dict(zip(new, values.tolist(), strict=True))
+    heights = drawn.cummax(dim=-1).values.clamp_min(reference)  # right of c_1, ..., c_m
+    before = torch.cat([torch.full_like(heights[:, :1], reference), heights[:, :-1]], dim=1)
+    steps = [(costs[up], high[up]) for up, high in zip(heights > before, heights, strict=True)]
+    most = max(len(c) for c, _ in steps)
+    edges = torch.full((len(drawn), most + 2), REFERENCE_COST, dtype=torch.float64)
+    edges[:, 0] = -math.inf
+    found = torch.full((len(drawn), most + 1), reference, dtype=torch.float64)
+    for i, (c, high) in enumerate(steps):
+        edges[i, 1 : len(c) + 1] = c
+        found[i, 1 : len(c) + 1] = high
+    return edges, found

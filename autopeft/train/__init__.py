@@ -1,6 +1,7 @@
 """One trial: modules on, steps, a report after every epoch, modules off."""
 
+from autopeft.train.elastic import probe
 from autopeft.train.loop import Training
 from autopeft.train.workbench import Report, Workbench
 
-__all__ = ["Report", "Training", "Workbench"]
+__all__ = ["Report", "Training", "Workbench", "probe"]

@@ -29,8 +29,8 @@ from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 
 _EVALUATION_BATCH = 256
-# Between epochs a fixed sample of the validation split says enough; the last epoch is scored on all of it.
-_RUNG_EXAMPLES = 500
+RUNG_EXAMPLES = 500
+"""Between epochs a fixed sample of the validation split says enough; the last epoch is scored on all of it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Report:
     Attributes:
         rung: The epoch, from 1.
         values: `score` (of a sample of the validation split until the last epoch) and `train_loss`; after the
-            last epoch also `test_score` (where there is a test split), `seconds` and `peak_memory_bytes`.
+            last epoch also `test_score` (where there is a test split), `confirmation_score` (of a confirming trial, where
+            examples are held back for it), `seconds` and `peak_memory_bytes`.
         last: Whether the trial is complete.
         details: With the last report: how it was trained, for the record.
     """
@@ -115,19 +116,34 @@ class Workbench:
         preprocessor = load_preprocessor(path, task.modality)
         if task.modality == "text":
             _agree(preprocessor, backbone)
-        splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+        splits = {
+            "train": loaded.train,
+            "validation": loaded.validation,
+            "confirmation": loaded.confirmation,
+            "test": loaded.test,
+        }
         data = {
             name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
         }
         return cls(backbone, task, data, training, sites)
 
-    def trial(self, configuration: Configuration, seed: int, folder: Path | None) -> Iterator[Report]:
+    def trial(
+        self,
+        configuration: Configuration,
+        seed: int,
+        folder: Path | None,
+        *,
+        whole_rungs: bool = False,
+        confirm: bool = False,
+    ) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
 
         Args:
             configuration: What to put on.
             seed: Of the head, the modules and the order of batches.
             folder: Where the trained adapter goes; None to keep nothing.
+            whole_rungs: Score every epoch as the last: on all of validation, and on test. For tables of curves.
+            confirm: Score the last epoch on what was held back for the confirmation too.
 
         Raises:
             TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
@@ -163,14 +179,13 @@ class Workbench:
                 optimizer,
                 functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction),
             )
-            loss_of = functional.cross_entropy if task.problem == "classification" else self._scaled_error
             for epoch in range(training.epochs):
                 loss = train_epoch(
                     attached.runner,
                     optimizer,
                     schedule,
-                    self._batches("train", epoch_order(n, seed, epoch), training.batch_size),
-                    loss_of,
+                    self.batches("train", epoch_order(n, seed, epoch), training.batch_size),
+                    self.loss_of,
                     training.max_grad_norm,
                     attached.penalty,
                     attached.after_step,
@@ -178,11 +193,14 @@ class Workbench:
                 if not math.isfinite(loss):
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
-                score = self._score(attached.runner, "validation", None if last else _RUNG_EXAMPLES)
+                whole = last or whole_rungs
+                score = self.score(attached.runner, "validation", None if whole else RUNG_EXAMPLES)
                 values = {"score": score, "train_loss": loss}
+                if whole and "test" in self.data:
+                    values["test_score"] = self.score(attached.runner, "test")
+                if last and confirm and "confirmation" in self.data:
+                    values["confirmation_score"] = self.score(attached.runner, "confirmation")
                 if last:
-                    if "test" in self.data:
-                        values["test_score"] = self._score(attached.runner, "test")
                     if folder is not None:
                         record = {
                             "task": task.to_json(),
@@ -195,7 +213,10 @@ class Workbench:
                         save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
                     values["seconds"] = time.monotonic() - started
                     values["peak_memory_bytes"] = float(peak_bytes(self.device))
-                yield Report(epoch + 1, values, last, self._details() if last else {})
+                details = self._details() if last else {}
+                if "confirmation_score" in values:
+                    details["confirmation_examples"] = len(self.data["confirmation"])
+                yield Report(epoch + 1, values, last, details)
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory(error) from None
         finally:
@@ -220,22 +241,32 @@ class Workbench:
             )
 
     def _inputs(self, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
-        for batch in self._batches("train", order, size):
+        for batch in self.batches("train", order, size):
             yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
-    def _batches(self, split: str, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(
+        self, split: str, order: torch.Tensor, size: int = _EVALUATION_BATCH
+    ) -> Iterator[dict[str, torch.Tensor]]:
+        """Some examples of a split in this order, with their labels, on the workbench's device."""
         for start in range(0, len(order), size):
             batch = self.data[split].batch(order[start : start + size])
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def _score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
+    def score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
+        """The task's metric on a split, or on a sample of so many of its examples, the same for every trial."""
         data = self.data[split]
         order = evaluation_order(data)
         if most is not None and most < len(order):
             sample = epoch_order(len(order), seed=0, epoch=0)[:most]  # the same for every trial
             order = order[sample.sort().values]
-        logits = predict(runner, self._batches(split, order, _EVALUATION_BATCH))
+        logits = predict(runner, self.batches(split, order))
         return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean loss that trials are trained by."""
+        if self.task.problem == "classification":
+            return functional.cross_entropy(logits, labels)
+        return self._scaled_error(logits, labels)
 
     @functools.cached_property
     def _target_scale(self) -> tuple[float, float]:

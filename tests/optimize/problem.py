@@ -85,3 +85,12 @@ def some_trials(bound: BoundSpace, n: int, seed: int = 0, pending: int = 0) -> l
 def front_volume(bound: BoundSpace, trials: Sequence[Trial]) -> float:
     points = [(t.score, t.trainable) for t in trials if t.score is not None]
     return hypervolume(points, reference_score=0.4, smallest=bound.smallest, limit=bound.limit)
+
+
+def tiny() -> BoundSpace:
+    """A space of six configurations."""
+    text = (
+        "name: tiny\nlayers: {subset: [0, 1]}\nmodules: {p: {type: prefix, size: {choice: [1, 2]}}}\n"
+        "training: {learning_rate: 0.001}\n"
+    )
+    return read_space(text, "t").bind(SHAPE, 10_000)

@@ -1,17 +1,16 @@
 """What every suggester promises."""
 
-import itertools
 import statistics
 from dataclasses import replace
 
 import pytest
 import torch
 
-from autopeft.dsl import BoundSpace, Interval, read_space
+from autopeft.dsl import Interval
 from autopeft.errors import UnknownNameError, UsedUpError
 from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, find_suggester
-from autopeft.optimize.suggest import fresh, generator, spread, tuned_rates
+from autopeft.optimize.suggest import tuned_rates
 
 from . import problem
 
@@ -56,18 +55,9 @@ def test_an_unknown_sampler_lists_the_known_ones() -> None:
     )
 
 
-def tiny() -> BoundSpace:
-    """A space of six configurations."""
-    text = (
-        "name: tiny\nlayers: {subset: [0, 1]}\nmodules: {p: {type: prefix, size: {choice: [1, 2]}}}\n"
-        "training: {learning_rate: 0.001}\n"
-    )
-    return read_space(text, "t").bind(problem.SHAPE, 10_000)
-
-
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_small_space_is_used_up_and_then_says_so(sampler: str) -> None:
-    bound = tiny()
+    bound = problem.tiny()
     suggest = find_suggester(sampler)
     trials: list[Trial] = []
     for number in range(6):
@@ -76,52 +66,6 @@ def test_a_small_space_is_used_up_and_then_says_so(sampler: str) -> None:
     assert len({t.configuration for t in trials}) == 6
     with pytest.raises(UsedUpError, match="every configuration of the space has been tried"):
         suggest(bound, trials, 0)
-
-
-def test_fresh_gives_what_there_is() -> None:
-    bound = tiny()
-    assert len(set(fresh(bound, [], generator(0, []), 256))) == 6
-
-
-def start(seed: int, n: int) -> list[Configuration]:
-    bound = problem.space()
-    trials: list[Trial] = []
-    for number in range(n):
-        configuration = spread(bound, trials, seed)
-        trials.append(problem.trial(bound, number, configuration))
-    return [t.configuration for t in trials]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_start_is_spread_over_cost_and_learning_rate(seed: int) -> None:
-    """Of nine points no two rates are close, neither range has a wide gap, and one does not follow the other."""
-    bound = problem.space()
-    vectors = [bound.encode(bound.assignment(c)).vector for c in start(seed, 9)]
-    rates = sorted(v[-2] for v in vectors)
-    assert all(b - a > 0.06 for a, b in itertools.pairwise(rates))
-    assert max(b - a for a, b in itertools.pairwise([0.0, *rates, 1.0])) < 0.3
-    costs = sorted(v[-1] for v in vectors)
-    assert max(b - a for a, b in itertools.pairwise([0.0, *costs, 1.0])) < 0.5
-    correlation = statistics.correlation([v[-2] for v in vectors], [v[-1] for v in vectors])
-    assert abs(correlation) < 0.7
-
-
-def test_the_start_is_not_at_the_ends_of_the_learning_rate() -> None:
-    places = [
-        problem.space().encode(problem.space().assignment(c)).vector[-2]
-        for s in range(10)
-        for c in start(s, 8)
-    ]
-    assert 0.05 < statistics.mean(p < 0.1 or p > 0.9 for p in places) < 0.35
-    assert statistics.quantiles(places, n=4) == pytest.approx([0.25, 0.5, 0.75], abs=0.1)
-
-
-def test_the_start_never_repeats_a_trial() -> None:
-    bound = tiny()
-    trials: list[Trial] = []
-    for number in range(6):
-        trials.append(problem.trial(bound, number, spread(bound, trials, 0), scores=0.0))
-    assert len({t.configuration for t in trials}) == 6
 
 
 @pytest.mark.slow

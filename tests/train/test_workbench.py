@@ -26,14 +26,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Work
     return prepare(tmp_path_factory.mktemp("data"), minilm_folder)
 
 
-def prepare(folder: Path, minilm: Path, *, regression: bool = False) -> Workbench:
+def prepare(folder: Path, minilm: Path, *, regression: bool = False, **task_options: float) -> Workbench:
     torch.set_num_threads(1)
     words = ("good", "bad")
     labels = ("7.5", "-2.25") if regression else words
     rows = [f"this film is {words[i % 2]}, says critic {i}\t{labels[i % 2]}" for i in range(48)]
     (folder / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
     problem = "regression" if regression else None
-    task = resolve_task(str(folder / "train.tsv"), problem=problem, max_length=32)
+    task = resolve_task(str(folder / "train.tsv"), problem=problem, max_length=32, **task_options)  # type: ignore[arg-type]
     return Workbench.prepare(
         str(minilm), {"num_hidden_layers": 2}, task.settings, Training(epochs=2, batch_size=8)
     )
@@ -64,6 +64,19 @@ def test_reports_every_epoch_and_the_whole_at_the_end(bench: Workbench) -> None:
     assert set(reports[1].values) == {"score", "train_loss", "seconds", "peak_memory_bytes"}
     assert reports[1].values["peak_memory_bytes"] > 1e6
     assert reports[1].details["threads"] == 1
+
+
+def test_only_a_confirming_trial_is_scored_on_what_was_held_back(tmp_path: Path, minilm_folder: Path) -> None:
+    bench = prepare(tmp_path, minilm_folder, confirmation_fraction=0.5)
+    assert len(bench.data["validation"]) == len(bench.data["confirmation"]) == 5
+    assert "confirmation_score" not in run(bench, MIXTURE)[-1].values
+    first, last = bench.trial(MIXTURE, 0, tmp_path / "adapter", confirm=True)
+    assert "confirmation_score" not in first.values
+    assert 0 <= last.values["confirmation_score"] <= 1
+    assert last.details["confirmation_examples"] == 5
+    whole = prepare(tmp_path, minilm_folder)
+    (*_, last) = whole.trial(MIXTURE, 0, None, confirm=True)  # nothing is held back: nothing to score on
+    assert "confirmation_score" not in last.values
 
 
 def test_learns(bench: Workbench) -> None:

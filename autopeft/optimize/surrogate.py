@@ -1,0 +1,261 @@
+"""A Gaussian process of the score over a space, with what is known of such spaces in its kernel.
+
+Notation:
+    n, p     observations; numbers of a point (`autopeft.optimize.features`)
+    x        a point's numbers, x_g those of group g, c the log cost, u the amounts in the layers
+    m_b(x)   what belief b says of x: the mean of a Gaussian process of observations from elsewhere, standardised
+
+    k(x, x') = s M(sqrt(sum_g |A_g (x_g - x'_g)|^2 / (d_g l_g^2)))    all groups in interaction; d_g columns
+             + sum_i w_i M(|x_i - x'_i| / l_i)                        each decision for itself (switches: w_i x_i x'_i)
+             + t c c' + r u^T A_u^T A_u u'                            trends in the log cost and in the amounts
+             + sum_b v_b m_b(x) m_b(x')                               beliefs, each with a weight that is learnt
+             + 1                                                      the mean
+
+with M the Matern 5/2 kernel. Each decision for itself is what makes few observations go far: most of what a configuration is
+worth is a sum. Scores are standardised. Hyperparameters maximise the posterior (MAP), under wide normal priors on
+their logarithms. Of many observations only some are used for that: the likelihood of 160 says enough.
+
+What each term is worth is measured in docs/suggesting.md.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from autopeft.dsl import Assignment
+from autopeft.optimize.features import Features
+from autopeft.optimize.observation import Observation
+
+_FIT = 160
+_ITERATIONS = 50
+_JITTER = 1e-6
+_LEAST_NOISE = 1e-3  # of the scores' variance
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Centre and width of a normal distribution of a logarithm."""
+
+    centre: float
+    width: float
+
+
+_LENGTH = Prior(0.0, 1.0)
+_TOGETHER = Prior(-0.5, 1.5)
+_ALONE = Prior(-2.0, 1.5)
+_TREND = Prior(-1.0, 2.0)
+_NOISE = Prior(-1.5, 1.0)
+_BELIEF = Prior(-0.5, 2.0)
+
+
+def _matern(squared: Tensor) -> Tensor:
+    """Matern 5/2 of squared scaled distances."""
+    r = (5 * squared.clamp_min(1e-16)).sqrt()
+    return (1 + r + squared * (5 / 3)) * torch.exp(-r)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """k of the module's notation, for a space and so many beliefs. Points are rows of numbers, beliefs the last columns."""
+
+    features: Features
+    beliefs: int
+
+    def priors(self) -> list[Prior]:
+        """One for each hyperparameter, in order."""
+        many = len(self.features.switches) + len(self.features.scales)
+        return [
+            *[_LENGTH] * len(self.features.groups),
+            *[_ALONE] * many,
+            *[_LENGTH] * len(self.features.scales),
+            *[_BELIEF] * self.beliefs,
+            *[_TREND] * 2,
+            _TOGETHER,
+        ]
+
+    def terms(self, a: Tensor, b: Tensor) -> "_Terms":
+        """Everything between the points a (n, p) and b (m, p) that does not depend on hyperparameters."""
+        groups = []
+        for group in self.features.groups:
+            first, last = group.columns
+            x, y = a[:, first:last] @ group.alike.T, b[:, first:last] @ group.alike.T
+            groups.append(_squared(x, y) / group.width)
+        scales = [(a[:, i, None] - b[:, i]) ** 2 for i in self.features.scales]
+        switches = list(self.features.switches)
+        first, last = self.features.amounts.columns
+        smooth = self.features.amounts.alike.T
+        cost = self.features.cost
+        after = last
+        return _Terms(
+            torch.stack(groups),
+            torch.stack(scales),
+            a[:, switches],
+            b[:, switches],
+            a[:, cost, None] * b[:, cost],
+            (a[:, first:last] @ smooth) @ (b[:, first:last] @ smooth).T,
+            a[:, after:],
+            b[:, after:],
+        )
+
+    def __call__(self, terms: "_Terms", log: Tensor) -> Tensor:
+        """(n, m), from the logarithms of all hyperparameters but the noise."""
+        lengths, switches, alone, own, beliefs, trends, together = self._split(log)
+        near = torch.einsum("gnm,g->nm", terms.groups, torch.exp(-2 * lengths))
+        k = torch.exp(together) * _matern(near) + 1.0
+        k = k + (terms.a * torch.exp(switches)) @ terms.b.T
+        each = _matern(terms.scales * torch.exp(-2 * own)[:, None, None])
+        k = k + torch.einsum("gnm,g->nm", each, torch.exp(alone))
+        k = k + torch.exp(trends[0]) * terms.trend + torch.exp(trends[1]) * terms.amounts
+        if self.beliefs:
+            k = k + (terms.m * torch.exp(beliefs)) @ terms.o.T
+        return k
+
+    def diagonal(self, a: Tensor, log: Tensor) -> Tensor:
+        """k(x, x) of every point, (n,)."""
+        _, switches, alone, _, beliefs, trends, together = self._split(log)
+        first, last = self.features.amounts.columns
+        amounts = (a[:, first:last] @ self.features.amounts.alike.T).square().sum(1)
+        k = torch.exp(together) + 1.0 + torch.exp(alone).sum()
+        k = k + a[:, list(self.features.switches)].square() @ torch.exp(switches)
+        k = k + torch.exp(trends[0]) * a[:, self.features.cost].square() + torch.exp(trends[1]) * amounts
+        return k + a[:, last:].square() @ torch.exp(beliefs)
+
+    def _split(self, log: Tensor) -> tuple[Tensor, ...]:
+        scales, switches = len(self.features.scales), len(self.features.switches)
+        counts = [len(self.features.groups), switches, scales, scales, self.beliefs, 2, 1]
+        return torch.split(log, counts)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    groups: Tensor  # (g, n, m)
+    scales: Tensor  # (s, n, m)
+    a: Tensor  # switches
+    b: Tensor
+    trend: Tensor
+    amounts: Tensor
+    m: Tensor  # beliefs
+    o: Tensor
+
+
+def _squared(x: Tensor, y: Tensor) -> Tensor:
+    return ((x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * x @ y.T).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted Gaussian process; everything in the units of the scores.
+
+    Attributes:
+        features: Of the space.
+        beliefs: Fitted to observations from elsewhere.
+        log: Logarithms of the hyperparameters.
+        noise: Variance of a measured score around the true one.
+        centre: Mean of the true scores before anything is measured.
+    """
+
+    features: Features
+    beliefs: tuple["Surrogate", ...]
+    log: Tensor
+    noise: float
+    _x: Tensor
+    _root: Tensor  # Cholesky factor of the standardised scores' covariance
+    _alpha: Tensor
+    centre: float
+    _scale: float
+
+    def numbers(self, points: Sequence[Assignment]) -> Tensor:
+        """What the kernel takes of points: (n, p), the beliefs' opinions last."""
+        return _numbers(self.features, self.beliefs, points)
+
+    def covariance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Prior covariance of the true scores at points a (n, p) and b (m, p)."""
+        kernel = _Kernel(self.features, len(self.beliefs))
+        return kernel(kernel.terms(a, b), self.log) * self._scale**2
+
+    def variance(self, a: Tensor) -> Tensor:
+        """Prior variance of the true scores, (n,): the diagonal of `covariance`."""
+        return _Kernel(self.features, len(self.beliefs)).diagonal(a, self.log) * self._scale**2
+
+    def mean(self, a: Tensor) -> Tensor:
+        """Posterior mean of the true scores, (n,)."""
+        return self.centre + self.covariance(a, self._x) @ self._alpha / self._scale
+
+    def opinion(self, a: Tensor) -> Tensor:
+        """The mean, standardised as the scores were: a belief's column, (n,)."""
+        return (self.mean(a) - self.centre) / self._scale
+
+    def posterior(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean (n,) and covariance (n, n) of the true scores."""
+        cross = self.covariance(a, self._x) / self._scale**2
+        half = torch.linalg.solve_triangular(self._root, cross.T, upper=False)
+        covariance = self.covariance(a, a) - half.T @ half * self._scale**2
+        return self.centre + cross @ self._alpha * self._scale, covariance
+
+
+def _numbers(features: Features, beliefs: Sequence[Surrogate], points: Sequence[Assignment]) -> Tensor:
+    x = features(points)
+    told = [b.opinion(b.numbers(points))[:, None] for b in beliefs]
+    return torch.cat([x, *told], dim=1)
+
+
+def fit_surrogate(
+    features: Features, seen: Sequence[Observation], beliefs: Sequence["Surrogate"] = ()
+) -> Surrogate:
+    """Fit to the measured ones among the observations.
+
+    Args:
+        features: Of the space.
+        seen: Observations; those without a score are left out.
+        beliefs: Fitted to observations from elsewhere, whose scores may be of any scale.
+    """
+    measured = [one for one in seen if one.measured]
+    told = tuple(beliefs)
+    x = _numbers(features, told, [one.assignment for one in measured])
+    scores = torch.tensor([one.score for one in measured], dtype=torch.float64)
+    centre = float(scores.mean()) if len(scores) else 0.0
+    scale = max(float(scores.std(unbiased=False)) if len(scores) else 0.0, 1e-9)
+    if len(scores) < 2 or scale < 1e-8:
+        scale = 1.0
+    y = (scores - centre) / scale
+    further = torch.tensor([one.variance for one in measured], dtype=torch.float64) / scale**2
+    kernel = _Kernel(features, len(told))
+    log = _fit(kernel, x, y, further)
+    covariance = kernel(kernel.terms(x, x), log[:-1])
+    noise = _LEAST_NOISE + float(log[-1].exp())
+    root = torch.linalg.cholesky(covariance + torch.diag(noise + further))
+    alpha = torch.cholesky_solve(y[:, None], root)[:, 0]
+    return Surrogate(features, told, log[:-1], noise * scale**2, x, root, alpha, centre, scale)
+
+
+def _fit(kernel: _Kernel, x: Tensor, y: Tensor, further: Tensor) -> Tensor:
+    """Logarithms of the hyperparameters, the noise's last, at the greatest posterior density."""
+    if len(x) > _FIT:  # every k-th, so that early and late ones are among them
+        at = torch.linspace(0, len(x) - 1, _FIT).round().long()
+        x, y, further = x[at], y[at], further[at]
+    priors = [*kernel.priors(), _NOISE]
+    centre = torch.tensor([p.centre for p in priors], dtype=torch.float64)
+    width = torch.tensor([p.width for p in priors], dtype=torch.float64)
+    terms = kernel.terms(x, x)
+
+    def density(values: np.ndarray) -> tuple[float, np.ndarray]:
+        log = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        noise = _LEAST_NOISE + log[-1].exp() + further
+        covariance = kernel(terms, log[:-1]) + torch.diag(noise)
+        root, failed = torch.linalg.cholesky_ex(covariance)
+        if int(failed):
+            return math.inf, np.zeros_like(values)
+        half = torch.linalg.solve_triangular(root, y[:, None], upper=False)
+        loss = half.square().sum() / 2 + root.diagonal().log().sum()
+        loss = loss + (((log - centre) / width) ** 2).sum() / 2
+        loss.backward()
+        assert log.grad is not None
+        return float(loss.detach()), log.grad.numpy()
+
+    found = minimize(density, centre.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
+    return torch.tensor(found.x, dtype=torch.float64)
