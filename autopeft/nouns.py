@@ -4,7 +4,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Size = int | float
@@ -90,6 +90,34 @@ class BackboneShape:
         if site == "input":
             return self.input if layer == 0 else None
         return self.layers[layer].places.get(site)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, layers that are alike once; `from_json` reads it back."""
+        kinds: list[LayerShape] = []
+        for layer in self.layers:
+            if layer not in kinds:
+                kinds.append(layer)
+        return {
+            "parameters": self.parameters,
+            "hidden": self.hidden,
+            "heads": self.heads,
+            "intermediate": self.intermediate,
+            "layers": [kinds.index(layer) for layer in self.layers],
+            "kinds": [{site: asdict(place) for site, place in kind.places.items()} for kind in kinds],
+            "input": None if self.input is None else asdict(self.input),
+            "refused": dict(self.refused),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "BackboneShape":
+        """Read what `to_json` wrote."""
+        kinds = [LayerShape({site: Place(**place) for site, place in kind.items()}) for kind in data["kinds"]]
+        numbers = {name: data[name] for name in ("parameters", "hidden", "heads", "intermediate", "refused")}
+        return cls(
+            **numbers,
+            layers=tuple(kinds[i] for i in data["layers"]),
+            input=None if data["input"] is None else Place(**data["input"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -233,12 +261,18 @@ def _grouped(modules: Iterable[Module]) -> list[Module]:
 
 
 class TrialStatus(enum.StrEnum):
-    """Where a trial stands. COMPLETE and FAILED are final."""
+    """Where a trial stands. COMPLETE, STOPPED and FAILED are final."""
 
     WAITING = "waiting"  # in the database, not yet on a worker (or its worker was lost)
     RUNNING = "running"
     COMPLETE = "complete"
+    STOPPED = "stopped"  # at a rung, by the scheduler: its scores so far are kept, and no failure
     FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether the trial never changes again."""
+        return self in (TrialStatus.COMPLETE, TrialStatus.STOPPED, TrialStatus.FAILED)
 
 
 class TrialKind(enum.StrEnum):
@@ -247,6 +281,10 @@ class TrialKind(enum.StrEnum):
     SEARCH = "search"  # a point of the space, proposed by the suggester
     HEAD_ONLY = "head-only"  # baseline: the frozen backbone with its task head
     LORA_QV = "lora-qv"  # baseline: LoRA on query and value at one of several learning rates
+    PROBE = "probe"  # what the gradients say of the whole space before any module is trained
+    CONFIRM = (
+        "confirm"  # a member of the front, or the best of a baseline, trained anew with a seed of its own
+    )
 
 
 @dataclass(frozen=True)
@@ -256,14 +294,15 @@ class Trial:
     Attributes:
         id: Identity in the database.
         number: Position in its study, from 0.
-        kind: A point of the search, or a baseline.
+        kind: A point of the search, a baseline, or one of either trained anew.
         configuration: What is trained.
         trainable: Exact trainable parameters, the head not counted.
         seed: Seed of head, modules and batch order.
         status: Where it stands.
         attempt: How many times it has been started.
         scores: Validation score at each rung, by rung (epoch, from 1).
-        measurements: Last value of each further objective (`test_score`, `train_loss`, `seconds`, `peak_memory_bytes`).
+        measurements: Last value of each further objective (`test_score`, `confirmation_score`, `train_loss`, `seconds`,
+            `peak_memory_bytes`).
         reason: Why it failed, else empty.
         artifact: Folder of the trained adapter, else empty.
         details: How it was trained, as the worker reports it (threads, versions); JSON.

@@ -7,18 +7,20 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.budget import Budget
+from autopeft.confirmation import confirmed, confirmed_score, missing
 from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
 from autopeft.errors import InputError, StudyError, unknown_name
-from autopeft.nouns import BackboneShape, Study, Trial, TrialKind, TrialStatus
-from autopeft.optimize import SAMPLERS
+from autopeft.nouns import BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.optimize import SAMPLERS, earlier, halving
+from autopeft.optimize.observation import Observation
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 Watcher = Callable[[Event], None]
 
 DEFAULT_EPOCHS = 3
+FIDELITIES = ("epochs", "none")
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class SearchResult:
         name: The study.
         url: Its database.
         interrupted: Whether the search was stopped before its end; the same call goes on.
+        to_confirm: Confirming trials that are still to come, because the time was over; the same call goes on.
     """
 
     name: str
     url: str
     interrupted: bool = False
+    to_confirm: int = 0
 
     def summary(self) -> Summary:
         """Front, baselines and counts."""
@@ -53,7 +58,7 @@ class SearchResult:
             return summarise(repository, repository.get_study(self.name))
 
     def front(self) -> list[Row]:
-        """The non-dominated trials, by ascending trainable parameters."""
+        """The non-dominated trials, by ascending trainable parameters; see `Summary.front`."""
         return list(self.summary().front)
 
     def trials(self) -> list[Trial]:
@@ -86,14 +91,18 @@ def search(
     sampler: str = "botorch",
     trials: int = 32,
     seconds: float | None = None,
+    confirm_seeds: int = 3,
     workers: int | None = None,
     gpus_per_trial: float | None = None,
     ray_address: str | None = None,
     study: str | None = None,
+    warm_start: Sequence[str] = (),
     db: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
     batch_size: int = 32,
+    fidelity: str | None = None,
+    probe: bool | None = None,
     validation: str | None = None,
     test: str | None = None,
     text: str | None = None,
@@ -103,6 +112,7 @@ def search(
     problem: str | None = None,
     metric: str | None = None,
     validation_fraction: float = 0.2,
+    confirm_fraction: float = 0.5,
     max_length: int = 128,
     model_config: Mapping[str, Any] | None = None,
     sites: Mapping[str, str] | None = None,
@@ -120,16 +130,29 @@ def search(
         sampler: `botorch`, `random`, `optuna:tpe`, `optuna:nsgaii` or `optuna:gp`.
         trials: Search trials the study shall have in all.
         seconds: After so long nothing new is started.
+        confirm_seeds: Seeds with which the front's members, and the best of each baseline, are trained anew when the
+            search is through; the front, its knee and its best are then those of the means. 0: nothing is confirmed.
+            Not a setting of the study: another call may ask for more, or none.
         workers: Trials at the same time; by default as many as fit.
         gpus_per_trial: Share of a GPU for each.
         ray_address: A running Ray cluster; by default one is started here.
         study: The study's name; by default made from its settings.
+        warm_start: Earlier studies of this database, in the same space, whose trials teach the suggester: of another
+            task, backbone or budget. Those that are complete when the study is made are used, and no later ones.
         db: Database URL or SQLite file.
         seed: Of suggestions, heads, modules, batch order and the split.
         epochs: Passes over the training split a trial.
         batch_size: Examples a step.
+        fidelity: `epochs`: a trial that does worse than others of about its size is stopped after the first part of its
+            epochs (`autopeft.optimize.halving`). `none`: every trial is trained to its end. By default `epochs`, or
+            what an existing study began with.
+        probe: Whether, before the first trial, the gradients of all configurations' modules are looked at in one pass
+            (`autopeft.train.elastic.gradient_scores`), so that the first suggestions are no blind ones. It takes about as long
+            as one trial, and is left out for spaces and samplers that cannot use it. By default True, or what an
+            existing study began with.
         validation, test, text, text_pair, image, label, problem, metric, validation_fraction, max_length:
             As in `autopeft.tasks.load.resolve_task`.
+        confirm_fraction: Share of the validation examples that the search does not see, for the confirmation to score on.
         model_config: Fields of the model's configuration to change, such as `{"num_hidden_layers": 2}`.
         sites: Sites of the model named by hand, site to the end of its path in a layer: `{"q": "attn.q_proj"}`.
         on_event: Called with what happens.
@@ -147,11 +170,18 @@ def search(
         found_space = space if space.text else read_space(write_space(space), f"<{space.name}>")
     else:
         found_space = find_space(space)
-    _check_effort(trials, seconds, workers, gpus_per_trial, epochs, batch_size, seed)
+    found_space.check_modules()
+    _check_effort(trials, seconds, confirm_seeds, workers, gpus_per_trial, epochs, batch_size, seed)
+    if isinstance(warm_start, str):
+        warm_start = (warm_start,)
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
+    if fidelity is not None and fidelity not in FIDELITIES:
+        raise unknown_name("fidelity", fidelity, FIDELITIES)
     data = _default_data(model, data)
     url = parse_url(db) if db else default_url()
+    if warm_start:
+        _check_warm_start(url, warm_start, sampler, study)
     tell(Phase("reading the data"))
     from autopeft.optimize import find_suggester
     from autopeft.tasks.load import resolve_task
@@ -169,6 +199,7 @@ def search(
         validation_fraction=validation_fraction,
         split_seed=seed,
         max_length=max_length,
+        confirmation_fraction=confirm_fraction,
     )
     tell(Phase("loading the backbone"))
     overrides = dict(model_config or {})
@@ -195,14 +226,18 @@ def search(
         "sampler": sampler,
         "seed": seed,
         "training": training,
+        **({"warm_start": sorted(set(warm_start))} if warm_start else {}),
     }
     with Repository.open(url) as repository:
-        record, resumed = _find_study(repository, study or _default_name(settings), settings, bound)
+        settings["fidelity"] = fidelity or _fidelity_so_far(repository, study)
+        settings["probe"] = _probe_so_far(repository, study) if probe is None else probe
+        record, resumed, beliefs = _find_study(repository, study or _default_name(settings), settings, bound)
         owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         repository.acquire(record.id, owner=owner, host=socket.gethostname(), pid=os.getpid())
         try:
+            _queue_probe(repository, record, bound)
             _queue_baselines(repository, record, bound)
-            if _is_complete(repository, record, trials):
+            if _is_complete(repository, record, trials, confirm_seeds):
                 return SearchResult(record.name, url)
             tell(Phase("starting Ray"))
             from autopeft.run import Driver, run_trials, start_ray
@@ -213,12 +248,14 @@ def search(
                     repository=repository,
                     study=record,
                     space=bound,
-                    suggester=find_suggester(sampler),
+                    suggester=find_suggester(sampler, beliefs),
                     wanted=trials,
                     at_once=cluster.workers + 1,
                     artifacts=artifact_folder(url),
                     deadline=began + seconds if seconds is not None else None,
                     owner=owner,
+                    rungs=halving.rungs(training["epochs"]) if settings["fidelity"] == "epochs" else (),
+                    confirm_seeds=confirm_seeds,
                 )
                 watch = _Watch(driver, tell, trials, cluster.workers, began)
                 watch.start(resumed)
@@ -233,6 +270,11 @@ def search(
                             "sites": by_hand,
                             "task": task.settings.to_json(),
                             "training": training,
+                            "space": {
+                                "name": found_space.name,
+                                "text": found_space.text,
+                                "limit": bound.limit,
+                            },
                         },
                     )
                 finally:
@@ -241,7 +283,8 @@ def search(
                 import ray
 
                 ray.shutdown()
-            return SearchResult(record.name, url, interrupted=not driver.finished)
+            left = missing(repository.trials(record.id), confirm_seeds)
+            return SearchResult(record.name, url, interrupted=not driver.finished, to_confirm=len(left))
         finally:
             repository.release(record.id, owner)
 
@@ -271,7 +314,8 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
     with Repository.open(parse_url(db) if db else default_url()) as repository:
         record = repository.get_study(study)
         trial = pick_trial(repository, record, pick)
-    write(record, trial, target)
+        anew = confirmed(repository.trials(record.id), trial)
+    write(record, trial, target, anew)
     return target
 
 
@@ -281,6 +325,7 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
 def _check_effort(
     trials: int,
     seconds: float | None,
+    confirm_seeds: int,
     workers: int | None,
     gpus_per_trial: float | None,
     epochs: int | None,
@@ -289,6 +334,7 @@ def _check_effort(
 ) -> None:
     for name, value, least in (
         ("trials", trials, 1),
+        ("confirming seeds", confirm_seeds, 0),
         ("workers", workers, 1),
         ("epochs", epochs, 1),
         ("batch size", batch_size, 1),
@@ -342,20 +388,60 @@ def _default_name(settings: Mapping[str, Any]) -> str:
     return f"{what}-{settings['space']['name']}-{digest}"
 
 
+def _check_warm_start(url: str, names: Sequence[str], sampler: str, study: str | None) -> None:
+    """Refuse earlier studies that cannot be used, before the data and the backbone are loaded."""
+    if sampler != "botorch":
+        raise InputError(
+            f"the sampler '{sampler}' learns nothing from earlier studies: only botorch takes a warm start."
+        )
+    with Repository.open(url) as repository:
+        for name in names:
+            repository.get_study(name)
+            if name == study:
+                raise StudyError(f"the study '{name}' cannot start from itself.")
+
+
+def _fidelity_so_far(repository: Repository, study: str | None) -> str:
+    """What the study of this name began with: those made before there was a choice trained all to the end."""
+    record = repository.find_study(study) if study else None
+    return "epochs" if record is None else str(record.settings.get("fidelity", "none"))
+
+
+def _probe_so_far(repository: Repository, study: str | None) -> bool:
+    """What the study of this name began with: those made before there was a probe have none."""
+    record = repository.find_study(study) if study else None
+    return record is None or bool(record.settings.get("probe", False))
+
+
 def _find_study(
     repository: Repository, name: str, settings: dict[str, Any], space: BoundSpace
-) -> tuple[Study, bool]:
+) -> tuple[Study, bool, list[list[Observation]]]:
+    """The study to search, made if there is none; whether there was; what its earlier studies say of the space."""
     record = repository.find_study(name)
     if record is None:
-        return repository.create_study(name, settings, space.limit, space.name), False
-    changed = _differences(record.settings, settings)
+        chosen = earlier.choose(repository, settings.get("warm_start", ()))
+        beliefs = earlier.beliefs(repository, chosen, space, settings["backbone"])
+        backbone = {**settings["backbone"], "shape": space.shape.to_json()}
+        recorded = {**settings, "backbone": backbone, **({"warm_start": chosen} if chosen else {})}
+        return repository.create_study(name, recorded, space.limit, space.name), False, beliefs
+    changed = _differences(_as_asked(record.settings), settings)
     if changed:
         listed = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
         raise StudyError(
             f"the study '{name}' has other settings: {listed}.",
             "Give the new search another name with --study, or leave --study out.",
         )
-    return record, True
+    chosen = record.settings.get("warm_start", [])
+    return record, True, earlier.beliefs(repository, chosen, space, settings["backbone"])
+
+
+def _as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's settings without what only its making added: the backbone's shape, the trials of a warm start."""
+    backbone = {name: value for name, value in settings["backbone"].items() if name != "shape"}
+    asked = {"fidelity": "none", "probe": False, **settings, "backbone": backbone}
+    if "warm_start" in settings:
+        asked["warm_start"] = [one["study"] for one in settings["warm_start"]]
+    return asked
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
@@ -375,6 +461,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def _queue_probe(repository: Repository, study: Study, space: BoundSpace) -> None:
+    from autopeft.train.elastic import supports
+
+    there = any(t.kind is TrialKind.PROBE for t in repository.trials(study.id))
+    useful = study.settings["sampler"] == "botorch" and not supports(space)
+    if study.settings.get("probe") and useful and not there:
+        nothing = Configuration.of([], space.decisions[-1].at(0.5))
+        repository.add_trial(study.id, TrialKind.PROBE, nothing, 0, int(study.settings["seed"]))
+
+
 def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) -> None:
     from autopeft.dsl import trainable_parameters
     from autopeft.optimize.baselines import baselines
@@ -386,9 +482,11 @@ def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) ->
             repository.add_trial(study.id, kind, configuration, cost, int(study.settings["seed"]))
 
 
-def _is_complete(repository: Repository, study: Study, wanted: int) -> bool:
+def _is_complete(repository: Repository, study: Study, wanted: int, confirm_seeds: int) -> bool:
     counts = repository.count(study.id, TrialKind.SEARCH)
-    return sum(counts.values()) >= wanted and not repository.waiting(study.id)
+    if sum(counts.values()) < wanted or repository.waiting(study.id):
+        return False
+    return not missing(repository.trials(study.id), confirm_seeds)
 
 
 class _Watch:
@@ -397,15 +495,18 @@ class _Watch:
     def __init__(self, driver: "Driver", tell: Watcher, wanted: int, workers: int, began: float) -> None:
         self._driver = driver
         self._tell = tell
+        self._search_wanted = wanted
         self._workers = workers
         self._began = began
         self._first = time.monotonic()
         trials = driver.repository.trials(driver.study.id)
-        others = sum(t.kind is not TrialKind.SEARCH for t in trials)
-        self._wanted = others + max(wanted, len(trials) - others)
-        self._done = self._before = sum(
-            t.status in (TrialStatus.COMPLETE, TrialStatus.FAILED) for t in trials
-        )
+        self._done = self._before = sum(t.status.final for t in trials)
+
+    def _wanted(self, trials: list[Trial]) -> int:
+        """Trials in the end, if the front keeps its size: the confirmation trains each of its members anew."""
+        search = sum(t.kind is TrialKind.SEARCH for t in trials)
+        to_confirm = len(missing(trials, self._driver.confirm_seeds))
+        return len(trials) - search + max(self._search_wanted, search) + to_confirm
 
     def start(self, resumed: bool) -> None:
         driver = self._driver
@@ -417,7 +518,7 @@ class _Watch:
                 limit=driver.space.limit,
                 backbone_parameters=driver.space.shape.parameters,
                 smallest=driver.space.smallest,
-                trials_wanted=self._wanted,
+                trials_wanted=self._wanted(driver.repository.trials(driver.study.id)),
                 trials_done=self._done,
                 workers=self._workers,
             )
@@ -432,7 +533,8 @@ class _Watch:
         fronts = driver.repository.fronts(driver.study.id)
         now = time.monotonic()
         ended = self._done - self._before
-        left = self._wanted - self._done
+        wanted = self._wanted(trials)
+        left = wanted - self._done
         remaining = (now - self._first) / ended * left if ended > self._workers else None
         if remaining is not None and driver.deadline is not None:
             remaining = min(remaining, max(0.0, driver.deadline - now))
@@ -443,10 +545,11 @@ class _Watch:
                 description=describe(trial.configuration, len(driver.space.shape.layers)),
                 trainable=trial.trainable,
                 share=trial.trainable / driver.space.shape.parameters,
-                score=trial.score,
+                score=confirmed_score(trial) if trial.kind is TrialKind.CONFIRM else trial.score,
                 reason=trial.reason,
+                stopped_after=max(trial.scores) if trial.status is TrialStatus.STOPPED else None,
                 done=self._done,
-                wanted=self._wanted,
+                wanted=wanted,
                 best_score=max(scores, default=None),
                 hypervolume=fronts[-1].hypervolume if fronts else None,
                 elapsed_seconds=now - self._began,

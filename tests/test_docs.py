@@ -19,7 +19,7 @@ from autopeft.dsl import read_space
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What makes a search small, whatever the document says: the last of an option counts.
-SMOKE = ["--trials", "1", "--epochs", "1", "--max-length", "16"]
+SMOKE = ["--trials", "1", "--epochs", "1", "--max-length", "16", "--confirm-seeds", "1"]
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -52,13 +52,12 @@ def folder(tmp_path: Path, minilm_folder: Path) -> Path:
 def test_every_command_runs(document: Path, folder: Path) -> None:
     study = ""
     for command in commands(document):
-        words = shlex.split(command)[1:]
+        # STUDY is the reader's own; a trial's number is one that the small study has.
+        words = [study if word == "STUDY" else word for word in shlex.split(command)[1:]]
         if words[0] == "search":
             small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=2"]
             done = autopeft(folder, *words, *SMOKE, *small)
         else:
-            # STUDY is the reader's own; a trial's number is one that the small study has.
-            words = [study if word == "STUDY" else word for word in words]
             done = autopeft(folder, *words)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         study = answer(folder, "studies")[0]["name"]
@@ -92,8 +91,16 @@ def test_the_how_tos_space_is_the_same_as_text(capsys: pytest.CaptureFixture[str
     assert space.bind(VIT, 10**6).cardinality > 1
 
 
+def test_the_optimisers_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(ROOT / "docs" / "optimizer.md", "python")
+    exec(compile(block, "optimizer.md", "exec"), {})  # our own text
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(re.match(r"size \d+, score \d\.\d\d: \{'depth'", line) for line in lines)
+
+
 def test_the_languages_example_is_a_space() -> None:
-    (block,) = blocks(ROOT / "docs" / "search-space.md", "yaml")
+    block, _ = blocks(ROOT / "docs" / "search-space.md", "yaml")
     space = read_space(block, "search-space.md")
     shape = transformer(64, 4, 256, parameters=1_000_000)
     assert space.bind(shape, 10**6).limit == 5_000

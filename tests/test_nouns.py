@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from shapes import BERT, UNEVEN
 
 from autopeft.nouns import (
     BackboneShape,
@@ -144,3 +146,10 @@ def test_a_score_is_that_of_the_last_rung_of_a_complete_trial() -> None:
     complete = Trial(1, 0, TrialKind.SEARCH, empty, 0, 0, TrialStatus.COMPLETE, scores=scores)
     assert running.score is None
     assert complete.score == 0.9
+
+
+def test_a_backbones_shape_comes_back_from_json() -> None:
+    for shape in (BERT, UNEVEN, replace(UNEVEN, input=Place("input", 8, 0), refused={"q": "why"})):
+        written = json.dumps(shape.to_json())
+        assert BackboneShape.from_json(json.loads(written)) == shape
+    assert len(BERT.to_json()["kinds"]) == 1  # layers that are alike are written once

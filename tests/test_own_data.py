@@ -24,11 +24,13 @@ def test_minilm_runs_to_its_front(
         tmp_path,
         *("search", "--model", str(minilm_folder), "--data", str(tmp_path / "train.tsv"), "--budget", "0.5%"),
         *("--space", space, "--model-config", "num_hidden_layers=2", "--epochs", "1", "--trials", "3"),
+        *("--confirm-seeds", "1"),
         *("--max-length", "48", "--study", data),
     )
     assert done.returncode == 0, done.stderr
     summary = answer(tmp_path, "front", data)
     assert summary["front"]
+    assert all(row["confirmed"]["examples"] == 40 for row in summary["front"])
     assert all(row["trainable"] <= summary["limit"] for row in summary["front"])
     assert summary["metric"] == ("pearson" if data == "stsb" else "accuracy")
     exported = autopeft(tmp_path, "export", data, "--pick", "knee", "--to", "peft", "knee")

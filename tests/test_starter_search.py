@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from transformers import AutoModelForImageClassification
 
 import autopeft as api
 from autopeft.backbones import model_path
+from autopeft.nouns import TrialKind
+from autopeft.store import Repository
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +41,7 @@ def test_front_is_inside_the_budget(folder: Path) -> None:
     assert summary["limit"] == 3384
     assert summary["front"]
     costs = [row["trainable"] for row in summary["front"]]
-    scores = [row["score"] for row in summary["front"]]
+    scores = [row["confirmed"]["mean"] for row in summary["front"]]
     assert costs == sorted(costs)
     assert scores == sorted(scores)
     assert all(0 < cost <= 3384 for cost in costs)
@@ -54,6 +57,59 @@ def test_every_trial_is_recorded(folder: Path) -> None:
         assert [score["epoch"] for score in trial["scores"]] == [1]
         assert {"test_score", "train_loss", "seconds", "peak_memory_bytes"} <= trial["measurements"].keys()
         assert trial["details"]["threads"] >= 1
+
+
+def test_the_front_is_confirmed(folder: Path) -> None:
+    summary = answer(folder, "front", "small")
+    assert summary["by_confirmed"]
+    rows = [*summary["front"], *summary["fallen"], *summary["baselines"]]
+    assert summary["confirmations"]["complete"] == 3 * len(rows)
+    for row in rows:
+        found = row["confirmed"]
+        assert (found["seeds"], found["failed"], found["held_back"], found["examples"]) == (3, 0, True, 1_000)
+        assert found["gap"] == pytest.approx(row["score"] - found["mean"])
+        anew = answer(folder, "show", "small", str(row["number"]))["confirmations"]
+        assert [one["seed"] for one in anew] == [1, 2, 3]
+        assert sum(one["score"] for one in anew) / 3 == pytest.approx(found["mean"])
+        assert len({one["score"] for one in anew}) > 1  # seeds of their own
+    for number in range(16):  # the search was never told a score on what was held back
+        assert "confirmation_score" not in answer(folder, "show", "small", str(number))["measurements"]
+
+
+def test_more_seeds_train_what_is_missing_only(folder: Path, tmp_path: Path) -> None:
+    for file in folder.glob("autopeft.db*"):
+        shutil.copy(file, tmp_path)
+    before = answer(tmp_path, "front", "small")
+    members = len(before["front"]) + len(before["fallen"]) + len(before["baselines"])
+    call = (*SMALL, "--trials", "4", "--study", "small", "--confirm-seeds")
+    none = autopeft(tmp_path, *call, "0")
+    assert none.returncode == 0
+    assert "starting Ray" not in none.stderr
+    more = autopeft(tmp_path, *call, "4")
+    assert more.returncode == 0, more.stderr
+    assert more.stderr.count("confirming: ") == members
+    after = answer(tmp_path, "front", "small")
+    assert after["confirmations"]["complete"] == 4 * members
+    assert all(row["confirmed"]["seeds"] == 4 for row in after["front"])
+
+
+def test_a_confirmation_that_was_killed_goes_on(tmp_path: Path) -> None:
+    call = (*SMALL, "--trials", "2", "--study", "killed", "--confirm-seeds", "2")
+    code, said, session = stop_after(tmp_path, 16, KILL, *call)  # 14 are the search and its baselines
+    assert code == -KILL, said
+    assert wait_for(lambda: not training_workers(session), 20)
+    before = answer(tmp_path, "front", "killed")["confirmations"]["complete"]
+    assert before >= 2
+    done = autopeft(tmp_path, *call)
+    assert done.returncode == 0, done.stderr
+    with Repository.open(f"sqlite:///{tmp_path}/autopeft.db") as repository:
+        trials = repository.trials(repository.get_study("killed").id)
+    anew = [(t.configuration.key, t.seed) for t in trials if t.kind is TrialKind.CONFIRM]
+    assert len(set(anew)) == len(anew)
+    summary = answer(tmp_path, "front", "killed")
+    assert summary["by_confirmed"]
+    assert summary["confirmations"] == {**summary["confirmations"], "complete": len(anew), "failed": 0}
+    assert done.stderr.count("confirming: ") <= len(anew) - before
 
 
 def test_the_same_command_again_is_done_at_once(folder: Path) -> None:
@@ -120,7 +176,7 @@ def test_the_script_reproduces_the_stored_score(folder: Path, pick: str) -> None
 
 
 def test_killed_search_goes_on(tmp_path: Path) -> None:
-    call = (*SMALL, "--trials", "4", "--study", "killed")
+    call = (*SMALL, "--trials", "4", "--study", "killed", "--confirm-seeds", "0")
     code, said, session = stop_after(tmp_path, 5, KILL, *call)
     assert code == -KILL, said
     assert wait_for(lambda: not training_workers(session), 20)  # Ray's workers end with their driver
@@ -146,6 +202,36 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert study["name"] == "stopped"
 
 
+def test_starts_from_an_earlier_study(folder: Path, tmp_path: Path) -> None:
+    for file in folder.glob("autopeft.db*"):
+        shutil.copy(file, tmp_path)
+    call = ("search", "--budget", "0.2%", "--epochs", "1", "--trials", "2", "--warm-start", "small")
+    done = autopeft(tmp_path, *call)
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stderr  # the suggester, or a trial
+    name = answer(tmp_path, "studies")[0]["name"]
+    with Repository.open(f"sqlite:///{tmp_path}/autopeft.db") as repository:
+        study, small = repository.get_study(name), repository.get_study("small")
+        (used,) = study.settings["warm_start"]
+        assert used == {"study": "small", "id": small.id, "trials": [12, 13, 14, 15]}
+        # The earlier study goes on: the same command means the same study, and it knows no more.
+        one = repository.trials(study.id)[-1]
+        more = repository.add_trial(small.id, TrialKind.SEARCH, one.configuration, one.trainable, 7)
+        repository.start_trial(more.id)
+        repository.report(more.id, 1, {"score": 1.0})
+        repository.complete(more.id, {}, {})
+    again = autopeft(tmp_path, *call)
+    assert again.returncode == 0, again.stderr
+    assert "starting Ray" not in again.stderr
+    assert answer(tmp_path, "studies")[0]["name"] == name
+    cold = autopeft(tmp_path, *call[:-2], "--study", name)
+    assert cold.returncode == 2
+    assert "warm_start was" in cold.stderr
+    itself = autopeft(tmp_path, *call, "--study", "small")
+    assert itself.returncode == 2
+    assert "cannot start from itself" in itself.stderr
+
+
 def _fresh() -> torch.nn.Module:
     return AutoModelForImageClassification.from_pretrained(
         model_path("starter"), num_labels=10, ignore_mismatched_sizes=True
@@ -160,7 +246,7 @@ def _score(model: torch.nn.Module) -> float:
     from autopeft.train.loop import predict
 
     torch.set_num_threads(1)
-    task = resolve_task("starter")
+    task = resolve_task("starter", confirmation_fraction=0.5)  # the search's half of validation
     data = encode(task.validation, task.settings, load_preprocessor(model_path("starter"), "image"))
     order = evaluation_order(data)
     logits = predict(model, (data.batch(part) for part in order.split(256)))

@@ -49,7 +49,8 @@ def advance(progress: Progress, event: Event, now: float) -> Progress:
         case Started():
             return replace(progress, phase="", started=event)
         case TrialDone():
-            return replace(progress, phase="", trials=(*progress.trials, event)[-_LAST:], told=now)
+            phase = "confirming" if event.kind is TrialKind.CONFIRM else ""
+            return replace(progress, phase=phase, trials=(*progress.trials, event)[-_LAST:], told=now)
 
 
 @contextmanager
@@ -149,8 +150,12 @@ def _found(study: Started, last: TrialDone) -> list[Text]:
 
 
 def _trial(trial: TrialDone) -> Text:
-    score = ("failed", "red") if trial.score is None else f"{show_score(trial.score):>6}"
-    about = f"  {_baseline(trial)}{trial.reason or trial.description}"
+    score: str | tuple[str, str] = f"{show_score(trial.score):>6}"
+    if trial.stopped_after is not None:
+        score = ("  weak", "dim")
+    elif trial.score is None:
+        score = ("failed", "red")
+    about = f"  {_kind(trial)}{trial.reason or trial.description}"
     return _line((f"  {trial.number:>4}  ", "dim"), score, f"  {trial.trainable:>11,}", (about, "dim"))
 
 
@@ -174,11 +179,14 @@ def plain(event: Event) -> str:
             )
         case TrialDone():
             head = f"[{event.done}/{event.wanted}] trial {event.number}: "
-            if event.score is None:
+            size = f"{event.trainable:,} parameters ({show_share(event.share)})"
+            if event.stopped_after is not None:
+                head += f"stopped after epoch {event.stopped_after}, {size}"
+            elif event.score is None:
                 head += f"failed: {event.reason.rstrip('.')}"
             else:
-                head += f"score {show_score(event.score)}, {event.trainable:,} parameters ({show_share(event.share)})"
-            parts = [head, _baseline(event) + event.description]
+                head += f"score {show_score(event.score)}, {size}"
+            parts = [head, _kind(event) + event.description]
             if event.best_score is not None:
                 parts.append(
                     f"best {show_score(event.best_score)}, hypervolume {show_score(event.hypervolume)}"
@@ -189,8 +197,10 @@ def plain(event: Event) -> str:
             return "; ".join([*parts, time_text])
 
 
-def _baseline(trial: TrialDone) -> str:
-    return "" if trial.kind is TrialKind.SEARCH else "baseline: "
+def _kind(trial: TrialDone) -> str:
+    return {TrialKind.SEARCH: "", TrialKind.CONFIRM: "confirming: ", TrialKind.PROBE: "probe: "}.get(
+        trial.kind, "baseline: "
+    )
 
 
 def _clock(seconds: float) -> str:

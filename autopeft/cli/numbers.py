@@ -11,6 +11,17 @@ def show_score(score: float | None) -> str:
     return "–" if score is None else f"{score:.4f}"
 
 
+def show_mean(mean: float | None, standard_error: float | None = None) -> str:
+    """A mean to three decimals, with its standard error where there is one; a dash where there is none.
+
+    >>> show_mean(0.8317, 0.0042)
+    '0.832 ± 0.004'
+    """
+    if mean is None:
+        return "–"
+    return f"{mean:.3f}" if standard_error is None else f"{mean:.3f} ± {standard_error:.3f}"
+
+
 def share_decimals(shares: Iterable[float]) -> int:
     """Decimals of a percentage with which the smallest share that is not 0 has two significant digits."""
     smallest = min((share for share in shares if share > 0), default=1.0)

@@ -13,14 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from autopeft.cli.again import without_password
-from autopeft.cli.numbers import share_decimals, show_bytes, show_score, show_seconds, show_share
-from autopeft.nouns import TrialKind
+from autopeft.cli.numbers import (
+    share_decimals,
+    show_bytes,
+    show_mean,
+    show_score,
+    show_seconds,
+    show_share,
+)
+from autopeft.nouns import TrialKind, TrialStatus
 from autopeft.registry import objectives
 from autopeft.report.summary import Row, Summary
 
 _FILE_WIDTH = 1_000  # a file has no width: nothing is cut or wrapped in it
-_WIDE = 100  # columns that a list of studies needs for everything
-_NARROW = 80  # below, a front leaves out the share
+_WIDE = 100  # columns that a list of studies, or a confirmed front, needs for everything
+_NARROW = 80  # below, a front leaves out the share, and beside confirmed scores those on test
 _KNEE = ("◆ knee", "bold cyan")
 _BEST = ("★ best", "bold green")
 
@@ -68,13 +75,14 @@ def print_trial(record: Mapping[str, Any]) -> None:
     show(draw_trial(record))
 
 
-def print_next_steps(summary: Summary, *, db: str | None, more: str) -> None:
+def print_next_steps(summary: Summary, *, db: str | None, more: str, to_confirm: int = 0) -> None:
     """Print where the study is, and what can be done with it.
 
     Args:
         summary: The study.
         db: The database as it was named, or None for the default one.
         more: The command that goes on with the search.
+        to_confirm: Confirming trials that are still to come.
     """
     place = [] if db is None else ["--db", without_password(db)]
     folder = f"{summary.name}-knee"
@@ -82,7 +90,9 @@ def print_next_steps(summary: Summary, *, db: str | None, more: str) -> None:
     if summary.front:
         exported = ["autopeft", "export", summary.name, "--pick", "knee", "--to", "peft", folder, *place]
         steps.append(("export the knee", shlex.join(exported)))
-    steps.append(("go on", more))
+    steps.append(("confirm" if to_confirm else "go on", more))
+    if to_confirm:
+        print_line(f"The time was over with {_many(to_confirm, 'trial')} of the confirmation to go.")
     print_line(
         Text.assemble("Study ", (summary.name, "bold"), f" in {summary.url.removeprefix('sqlite:///')}")
     )
@@ -101,37 +111,92 @@ def draw_front(summary: Summary, width: int) -> RenderableType:
     if not rows:
         return Group(head, Padding("No trial is complete yet.", (1, 2)))
     decimals = share_decimals(row.share for row in rows)
-    tested = any(row.test_score is not None for row in rows)
-    titles = [
-        "Trial",
-        "",
-        "Trainable",
-        *(["Share"] if shared else []),
-        "Score",
-        *(["Test"] if tested else []),
-    ]
-    table = _table(*titles, last="Configuration", left=(1,))
+    scores = _confirmed_scores if summary.by_confirmed else _scores
+    titles = scores(summary, None, width)
+    table = _table(
+        *("Trial", "", "Trainable", *(["Share"] if shared else []), *titles), last="Configuration", left=(1,)
+    )
     for group in (summary.front, summary.baselines):
         for row in group:
             strong = "bold" if row.knee or row.best else ""
+            first, *others = scores(summary, row, width)
             cells = [
                 Text(str(row.number), style=strong),
-                _mark(row),
+                _mark(row, " " if width >= _WIDE else "\n"),
                 Text(f"{row.trainable:,}"),
                 *([Text(show_share(row.share, decimals))] if shared else []),
-                Text(show_score(row.score), style=strong),
-                *([Text(show_score(row.test_score))] if tested else []),
+                Text(first, style=strong),
+                *map(Text, others),
             ]
             table.add_row(*cells, Text(_configuration(row, summary.limit)))
         table.add_section()
-    return Group(head, Padding(table, (1, 0, 1, 2)))
+    foot = Text("\n".join(_sureness(summary)), style="dim")
+    return Group(head, Padding(table, (1, 0, 1, 2)), Padding(foot, (0, 0, 1, 2)))
+
+
+def _scores(summary: Summary, row: Row | None, width: int) -> list[str]:
+    """The cells of a row with the search's own scores; the titles, for no row."""
+    tested = any(one.test_score is not None for one in (*summary.front, *summary.baselines))
+    if row is None:
+        return ["Score", *(["Test"] if tested else [])]
+    return [show_score(row.score), *([show_score(row.test_score)] if tested else [])]
+
+
+def _confirmed_scores(summary: Summary, row: Row | None, width: int) -> list[str]:
+    """The cells of a row with confirmed scores; the titles, for no row. The test score is a mean over the seeds too."""
+    rows = [one.confirmed for one in (*summary.front, *summary.baselines)]
+    tested = width >= _NARROW and any(found is not None and found.test_mean is not None for found in rows)
+    if row is None:
+        return ["Confirmed", *(["Search said"] if width >= _WIDE else []), *(["Test"] if tested else [])]
+    found = row.confirmed
+    return [
+        "–" if found is None else show_mean(found.mean, found.standard_error),
+        *([show_mean(row.score)] if width >= _WIDE else []),
+        *([show_mean(row.test_score if found is None else found.test_mean)] if tested else []),
+    ]
+
+
+def _sureness(summary: Summary) -> list[str]:
+    """How far the scores of a front can be believed, in sentences."""
+    if not summary.front:
+        return []
+    confirming = sum(summary.confirmations.values())
+    if not summary.by_confirmed:
+        under_way = (
+            f" ({_many(summary.confirmations['complete'], 'confirming trial')} complete)"
+            if confirming
+            else ""
+        )
+        return [f"Not confirmed{under_way}: these are the scores that the search chose by, which flatter."]
+    found = [row.confirmed for row in (*summary.front, *summary.fallen) if row.confirmed is not None]
+    seeds = sorted({one.seeds for one in found})
+    over = _many(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    new = f" {found[0].examples:,}" if found[0].examples is not None else ""
+    where = f"on{new} examples that the search never saw"
+    if not all(one.held_back for one in found):
+        where = "on the validation examples, which the search chose by: only the seeds are new"
+    alone = (
+        f" (the choice of the examples adds ± {summary.examples_error:.3f})" if summary.examples_error else ""
+    )
+    said = [f"Confirmed: mean ± standard error over {over}, {where}{alone}."]
+    if summary.mean_gap is not None:
+        way = "higher" if summary.mean_gap >= 0 else "lower"
+        said.append(f"What the search said was {abs(summary.mean_gap):.3f} {way} on average.")
+    if summary.fallen:
+        trials = ", ".join(str(row.number) for row in summary.fallen)
+        size = len(summary.fallen)
+        said.append(
+            f"{_many(size, 'point')} of its front fell off it when confirmed: trial{'' if size == 1 else 's'} {trials}."
+        )
+    return said
 
 
 def draw_head(summary: Summary) -> RenderableType:
     """What was searched, and how far."""
-    failed = summary.counts["failed"]
+    stopped, failed = summary.counts["stopped"], summary.counts["failed"]
     left = summary.counts["waiting"] + summary.counts["running"]
     counted = [f"{_many(summary.counts['complete'], 'trial')} complete"]
+    counted += [f"{stopped} stopped early"] if stopped else []
     counted += [f"{failed} failed"] if failed else []
     counted += [f"{left} to go"] if left else []
     volume = [] if summary.hypervolume is None else [f"hypervolume {show_score(summary.hypervolume)}"]
@@ -157,6 +222,7 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
         *(("Created (UTC)", "Space") if wide else ()),
         "Budget",
         "Done",
+        "Stopped",
         "Failed",
         "To go",
         "Best",
@@ -171,6 +237,7 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
             *more,
             line["budget"],
             str(line["complete"]),
+            str(line["stopped"] or "–"),
             str(line["failed"] or "–"),
             str(line["waiting"] + line["running"] or "–"),
             show_score(line["best_score"]),
@@ -196,6 +263,9 @@ def draw_trial(record: Mapping[str, Any]) -> RenderableType:
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     share = show_share(record["share"])
     facts = [("Failed", record["reason"])] if record["reason"] else []
+    if record["status"] == TrialStatus.STOPPED.value:
+        epoch = record["scores"][-1]["epoch"]
+        facts += [("Stopped", f"after epoch {epoch}: other trials of about its size did better there")]
     facts += [
         ("Configuration", record["description"]),
         ("Trainable", f"{record['trainable']:,} parameters, {share} of the backbone, the head not counted"),
@@ -207,6 +277,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     by_epoch = "  ".join(show_score(one["score"]) for one in record["scores"])
     facts += [("by epoch", by_epoch)] if by_epoch else []
+    facts += _confirmation(record)
     facts += [_measurement(name, value) for name, value in record["measurements"].items()]
     facts += [
         ("Learning rate", f"{record['configuration']['learning_rate']:g}"),
@@ -217,6 +288,22 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     details = ", ".join(f"{name} {value}" for name, value in record["details"].items())
     return [*facts, ("Trained with", details)] if details else facts
+
+
+def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = []
+    found = record["confirmed"]
+    if found is not None:
+        mean = show_mean(found["mean"], found["standard_error"])
+        gap = f"the search said {abs(found['gap']):.3f} {'more' if found['gap'] >= 0 else 'less'}"
+        facts.append(("Confirmed", f"{mean} over {_many(found['seeds'], 'seed')}; {gap}"))
+    by_seed = "  ".join(
+        f"{show_score(one['score']) if one['status'] == 'complete' else one['status']} (trial {one['number']})"
+        for one in record["confirmations"]
+    )
+    facts += [("by seed", by_seed)] if by_seed else []
+    confirms = ", ".join(map(str, record["confirms"]))
+    return [*facts, ("Trains anew", f"trial {confirms}")] if confirms else facts
 
 
 def _module(module: Mapping[str, Any]) -> str:
@@ -238,6 +325,8 @@ _KINDS = {
     TrialKind.SEARCH.value: "a point of the search",
     TrialKind.HEAD_ONLY.value: "baseline: the head only",
     TrialKind.LORA_QV.value: "baseline: LoRA on q and v",
+    TrialKind.CONFIRM.value: "confirming",
+    TrialKind.PROBE.value: "probe of all configurations' gradients",
 }
 
 
@@ -254,11 +343,11 @@ def _configuration(row: Row, limit: int) -> str:
     return f"{name}, lr {row.learning_rate:g}{tuned}{over}"
 
 
-def _mark(row: Row) -> Text:
+def _mark(row: Row, between: str) -> Text:
     if not row.on_front:
         return Text("baseline", style="dim")
     marks = [mark for mark, wanted in ((_KNEE, row.knee), (_BEST, row.best)) if wanted]
-    return Text(" ").join(Text(text, style=style) for text, style in marks)
+    return Text(between).join(Text(text, style=style) for text, style in marks)
 
 
 def _table(*titles: str, last: str, left: Sequence[int]) -> Table:

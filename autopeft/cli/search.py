@@ -67,6 +67,14 @@ def search(
             rich_help_panel=_DATA,
         ),
     ] = 0.2,
+    confirm_fraction: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the validation examples that the search does not see: what it found is confirmed on them.",
+            rich_help_panel=_DATA,
+        ),
+    ] = 0.5,
     test: Annotated[
         str | None,
         typer.Option(
@@ -178,6 +186,17 @@ def search(
             show_default=False,
         ),
     ] = None,
+    confirm_seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Seeds with which the front's members and the baselines are trained anew at the end, and scored on "
+            "examples that the search has not seen: the front, its knee and its best are then those of the means. "
+            "0: nothing is confirmed.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 3,
     seed: Annotated[
         int,
         typer.Option(
@@ -200,6 +219,27 @@ def search(
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Examples in a step.", rich_help_panel=_TRAINING)
     ] = 32,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Look at the gradients of all configurations in one pass before the first trial: about as long as one trial, "
+            "and the first suggestions are no blind ones. By default done, or what an existing study began with.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
+    fidelity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="epochs: a trial that does worse than others of about its size is stopped after a third of its "
+            "epochs or earlier, and the time goes to others. none: all are trained to their end. By default "
+            "epochs, or what an existing study began with.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
     model_config: Annotated[
         list[str] | None,
         typer.Option(
@@ -249,6 +289,16 @@ def search(
             show_default=False,
         ),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Learn from the complete trials of an earlier study of this database in the same space, on other data, "
+            "another backbone or another budget; may be given again.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -285,14 +335,18 @@ def search(
             sampler=sampler,
             trials=trials,
             seconds=seconds,
+            confirm_seeds=confirm_seeds,
             workers=workers,
             gpus_per_trial=gpus_per_trial,
             ray_address=ray_address,
             study=study,
+            warm_start=warm_start or (),
             db=db,
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
+            fidelity=fidelity,
+            probe=probe,
             validation=validation,
             test=test,
             text=text,
@@ -302,6 +356,7 @@ def search(
             problem=problem,
             metric=metric,
             validation_fraction=validation_fraction,
+            confirm_fraction=confirm_fraction,
             max_length=max_length,
             model_config=overrides or None,
             sites=by_hand or None,
@@ -314,11 +369,13 @@ def search(
     from autopeft.cli.again import again
 
     if as_json:
-        render.print_json({**summary.to_json(), "interrupted": result.interrupted})
+        told = {"interrupted": result.interrupted, "to_confirm": result.to_confirm}
+        render.print_json({**summary.to_json(), **told})
     else:
-        more = again(ctx, study=summary.name, trials=trials if result.interrupted else 2 * trials)
+        unfinished = result.interrupted or result.to_confirm
+        more = again(ctx, study=summary.name, trials=trials if unfinished else 2 * trials)
         render.print_front(summary)
-        render.print_next_steps(summary, db=db, more=more)
+        render.print_next_steps(summary, db=db, more=more, to_confirm=result.to_confirm)
     if result.interrupted:
         more = again(ctx, study=summary.name, trials=trials)
         print(f"Interrupted. What was reported is kept; go on with: {more}", file=sys.stderr, flush=True)

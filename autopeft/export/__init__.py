@@ -1,18 +1,26 @@
 """Recipes: one trial of a study, in a form that others can load or run."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
+from autopeft.confirmation import Confirmed
 from autopeft.errors import unknown_name
 from autopeft.export.peft import export_peft
 from autopeft.export.script import export_script
 from autopeft.nouns import Study, Trial
 
-EXPORTERS: dict[str, Callable[[Study, Trial, Path], None]] = {"peft": export_peft, "script": export_script}
+
+class Exporter(Protocol):
+    """Writes a trial into an empty folder; `anew` is what its configuration scored when it was trained anew."""
+
+    def __call__(self, study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None: ...
 
 
-def find_exporter(name: str) -> Callable[[Study, Trial, Path], None]:
-    """The exporter for a format: (study, trial, empty folder) to files.
+EXPORTERS: dict[str, Exporter] = {"peft": export_peft, "script": export_script}
+
+
+def find_exporter(name: str) -> Exporter:
+    """The exporter for a format.
 
     Raises:
         UnknownNameError: There is no such format.

@@ -11,14 +11,20 @@ from autopeft.tasks.task import ImageSource, Split, Task
 
 
 def write_splits(task: Task, folder: Path) -> None:
-    """Write `train.parquet`, `validation.parquet` and, where there is one, `test.parquet`.
+    """Write `train.parquet`, `validation.parquet` and, where there are any, `confirmation.parquet` and `test.parquet`.
 
     Columns: `text` and, for pairs, `text_pair`; or `image`, which keeps the path of a file and the content of what
     is no file; and `label`, a class index or a value.
     """
     folder.mkdir(parents=True, exist_ok=True)
     disable_progress_bars()
-    for name, split in (("train", task.train), ("validation", task.validation), ("test", task.test)):
+    splits = {
+        "train": task.train,
+        "validation": task.validation,
+        "confirmation": task.confirmation,
+        "test": task.test,
+    }
+    for name, split in splits.items():
         if split is not None:
             _dataset(task, split).to_parquet(str(folder / f"{name}.parquet"))
 

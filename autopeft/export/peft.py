@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autopeft.adapters.folder import CONFIG
 from autopeft.backbones import STARTER
+from autopeft.confirmation import Confirmed
 from autopeft.dsl.describe import describe
 from autopeft.dsl.own_types import OWN_TYPES
 from autopeft.errors import InputError
@@ -27,7 +28,7 @@ Trial {number} of the study `{study}`, found by autopeft inside a budget of {bud
 | trainable | {trainable:,} parameters ({percent:.3g} %), the task head not counted |
 | {metric}, validation | {score:.4f} |
 | {metric}, test | {test} |
-| seed | {seed} |
+{confirmed}| seed | {seed} |
 
 ```python
 import autopeft
@@ -39,6 +40,9 @@ model = {auto}.from_pretrained(
 model = autopeft.load_adapter(model, "path/to/this/folder")
 ```
 {peft}"""
+
+_CONFIRMED = """| {metric}, trained anew | {score} over {seeds} further seeds{on} |
+"""
 
 _WITH_PEFT = """
 The whole arrangement is one that peft has, so this is the same:
@@ -60,8 +64,14 @@ peft has no {kinds} of this form, so `PeftModel.from_pretrained` {reads}.
 """
 
 
-def export_peft(study: Study, trial: Trial, folder: Path) -> None:
+def export_peft(study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None:
     """Copy the trained adapter of a trial and write its model card.
+
+    Args:
+        study: The trial's.
+        trial: Complete.
+        folder: Created.
+        anew: What the configuration scored when it was trained anew, for the card.
 
     Raises:
         InputError: The trial's files are gone.
@@ -74,10 +84,10 @@ def export_peft(study: Study, trial: Trial, folder: Path) -> None:
         )
     shutil.copytree(source, folder, dirs_exist_ok=True)
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    (folder / "README.md").write_text(_card(study, trial, content.get("peft", [])), encoding="utf-8")
+    (folder / "README.md").write_text(_card(study, trial, anew, content.get("peft", [])), encoding="utf-8")
 
 
-def _card(study: Study, trial: Trial, parts: list[str]) -> str:
+def _card(study: Study, trial: Trial, anew: Confirmed | None, parts: list[str]) -> str:
     backbone, task = study.settings["backbone"], study.settings["task"]
     types = {m.type for m in trial.configuration.modules}
     test = trial.measurements.get("test_score")
@@ -97,6 +107,7 @@ def _card(study: Study, trial: Trial, parts: list[str]) -> str:
         metric=task["metric"],
         score=trial.score,
         test="not measured" if test is None else f"{test:.4f}",
+        confirmed="" if anew is None else _anew(task["metric"], anew),
         seed=trial.seed,
         auto="AutoModelForSequenceClassification"
         if task["modality"] == "text"
@@ -107,6 +118,12 @@ def _card(study: Study, trial: Trial, parts: list[str]) -> str:
         overrides=overrides,
         peft=_what_peft_reads(trial, parts),
     )
+
+
+def _anew(metric: str, anew: Confirmed) -> str:
+    error = "" if anew.standard_error is None else f" ± {anew.standard_error:.4f}"
+    on = ", on examples that the search never saw" if anew.held_back else ""
+    return _CONFIRMED.format(metric=metric, score=f"{anew.mean:.4f}{error}", seeds=anew.seeds, on=on)
 
 
 def _what_peft_reads(trial: Trial, parts: list[str]) -> str:

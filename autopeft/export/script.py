@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from autopeft.backbones import STARTER, Backbone, load_backbone, model_path, reset_head
+from autopeft.confirmation import Confirmed
 from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
 from autopeft.export.inline import Import, imports_of, inline
@@ -32,8 +33,14 @@ _REQUIREMENTS = ("datasets", "numpy", "peft", "pillow", "scikit-learn", "scipy",
 _REQUIRED_BY = {"corda": "attrs", "loftq": "bitsandbytes"}
 
 
-def export_script(study: Study, trial: Trial, folder: Path) -> None:
+def export_script(study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None:
     """Write `train.py`, `requirements.txt`, the data as they were split and, for the starter, its backbone.
+
+    Args:
+        study: The trial's.
+        trial: Complete.
+        folder: Created.
+        anew: What the configuration scored when it was trained anew, for the script's first words.
 
     Raises:
         DataError, BackboneError: The study's data or backbone are not there any more, or have changed.
@@ -51,7 +58,7 @@ def export_script(study: Study, trial: Trial, folder: Path) -> None:
         config_overrides=settings["backbone"]["overrides"],
         sites=settings["backbone"].get("sites"),
     )
-    script = _script(study, trial, task, backbone)
+    script = _script(study, trial, anew, task, backbone)
     folder.mkdir(parents=True, exist_ok=True)
     write_splits(task, folder / "data")
     if path == STARTER:
@@ -68,7 +75,7 @@ def _requirements(trial: Trial) -> str:
     )
 
 
-def _script(study: Study, trial: Trial, task: Task, backbone: Backbone) -> str:
+def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, backbone: Backbone) -> str:
     settings = task.settings
     training = dataclasses.replace(
         Training(**study.settings["training"]),
@@ -94,6 +101,7 @@ def _script(study: Study, trial: Trial, task: Task, backbone: Backbone) -> str:
         "MAX_GRAD_NORM": training.max_grad_norm,
         "THREADS": trial.details.get("threads", 1),
         "STORED_SCORE": trial.score,
+        "STORED_CONFIRMATION_SCORE": trial.measurements.get("confirmation_score"),
         "STORED_TEST_SCORE": trial.measurements.get("test_score"),
         "TOLERANCE": TOLERANCE,
     }
@@ -112,7 +120,7 @@ def _script(study: Study, trial: Trial, task: Task, backbone: Backbone) -> str:
     if settings.problem == "regression":
         predicted = "logits[:, 0].astype(np.float64)"
     parts = [
-        _header(study, trial, settings),
+        _header(study, trial, anew, settings),
         imports,
         "HERE = Path(__file__).resolve().parent\n"
         + "".join(f"{name} = {literal(value, set())}\n" for name, value in constants.items()),
@@ -125,7 +133,7 @@ def _script(study: Study, trial: Trial, task: Task, backbone: Backbone) -> str:
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
 
-def _header(study: Study, trial: Trial, task: TaskSettings) -> str:
+def _header(study: Study, trial: Trial, anew: Confirmed | None, task: TaskSettings) -> str:
     described = describe(trial.configuration, study.settings["backbone"]["layers"])
     modules = (
         "\n".join(f"    {json.dumps(m.to_json())}" for m in trial.configuration.modules) or "    no modules"
@@ -133,7 +141,7 @@ def _header(study: Study, trial: Trial, task: TaskSettings) -> str:
     return f'''"""{described}
 
 Trial {trial.number} of the study '{study.name}', {trial.trainable:,} trainable parameters, the task head not counted.
-Its {task.metric} on the validation split was {trial.score!r}.
+Its {task.metric} on the validation split was {trial.score!r}.{_anew(anew)}
 
     pip install -r requirements.txt
     python train.py
@@ -146,6 +154,14 @@ The modules:
 
 {modules}
 """'''
+
+
+def _anew(anew: Confirmed | None) -> str:
+    if anew is None:
+        return ""
+    error = "" if anew.standard_error is None else f" (standard error {anew.standard_error:.4f})"
+    on = ", on examples that the search never saw" if anew.held_back else ""
+    return f"\nTrained anew with {anew.seeds} further seeds it was {anew.mean:.4f}{error} on average{on}."
 
 
 _IMPORTS = """
@@ -273,6 +289,8 @@ def main():
         loss = train_epoch(runner, optimizer, schedule, training, loss_of, MAX_GRAD_NORM, *further)
         print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
     result = {"validation": score("validation"), "stored_validation": STORED_SCORE}
+    if "confirmation" in data:
+        result |= {"confirmation": score("confirmation"), "stored_confirmation": STORED_CONFIRMATION_SCORE}
     if "test" in data:
         result |= {"test": score("test"), "stored_test": STORED_TEST_SCORE}
     (HERE / "result.json").write_text(json.dumps(result, indent=2) + "\\n")

@@ -28,7 +28,8 @@ class Started:
         limit: The budget in trainable parameters.
         backbone_parameters: Parameters of the backbone, the task head not counted.
         smallest: Trainable parameters of the cheapest configuration of the space.
-        trials_wanted: Trials the study is to have in the end, baselines among them.
+        trials_wanted: Trials the study is to have in the end, baselines among them, and those of the confirmation as
+            far as they can be foreseen.
         trials_done: How many of them are final already.
         workers: Trials that are trained at the same time.
     """
@@ -50,14 +51,15 @@ class TrialDone:
 
     Attributes:
         number: The trial.
-        kind: A point of the search, or a baseline.
+        kind: A point of the search, a baseline, or one of either trained anew.
         description: Its configuration in a line.
         trainable: Trainable parameters, the task head not counted.
         share: `trainable` as a fraction of the backbone's parameters.
-        score: Validation score; None if the trial failed.
+        score: Validation score, of a confirming trial the confirmed one; None if the trial failed or was stopped.
         reason: Why it failed, else empty.
+        stopped_after: The epoch after which it was stopped because others did better; None if it was not.
         done: Final trials by now.
-        wanted: Trials the study is to have in the end.
+        wanted: Trials the study is to have in the end; see `Started`.
         best_score: Best validation score of the search inside the budget; None before the first.
         hypervolume: Of the front by now; None before the first.
         elapsed_seconds: Since the search (this run of it) began.
@@ -77,6 +79,7 @@ class TrialDone:
     hypervolume: float | None
     elapsed_seconds: float
     remaining_seconds: float | None
+    stopped_after: int | None = None
 
 
 Event: TypeAlias = Phase | Started | TrialDone

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from autopeft.confirmation import choose
 from autopeft.errors import InputError, nearest
 from autopeft.nouns import Study, Trial, TrialStatus
-from autopeft.report.summary import front_trials
 
 if TYPE_CHECKING:
     from autopeft.store import Repository
@@ -19,7 +19,8 @@ def pick(repository: "Repository", study: Study, what: str) -> Trial:
     Args:
         repository: Where the study is.
         study: The study.
-        what: `knee` or `best` of the front, or the number of any complete trial, a baseline's too.
+        what: `knee` or `best` of the front as `autopeft.confirmation.choose` has it, or the number of any complete
+            trial, a baseline's too.
 
     Raises:
         InputError: None of these, there is no front yet, or the trial is not complete.
@@ -32,6 +33,11 @@ def pick(repository: "Repository", study: Study, what: str) -> Trial:
             raise InputError(
                 f"trial {trial.number} cannot be picked: it failed ({trial.reason.rstrip('.')})."
             )
+        if trial.status is TrialStatus.STOPPED:
+            raise InputError(
+                f"trial {trial.number} cannot be picked: it was stopped after epoch {max(trial.scores)}, so nothing of "
+                "it was kept."
+            )
         if trial.status is not TrialStatus.COMPLETE:
             raise InputError(
                 f"trial {trial.number} cannot be picked: it is {trial.status.value}, not complete."
@@ -42,7 +48,7 @@ def pick(repository: "Repository", study: Study, what: str) -> Trial:
             f"cannot pick '{what}': write knee, best, or the number of a complete trial.",
             nearest(what, NAMES),
         )
-    members, knee = front_trials(repository.trials(study.id))
-    if not members or knee is None:
+    chosen = choose(repository.trials(study.id))
+    if chosen.knee is None:
         raise InputError(f"the study '{study.name}' has no front yet: no trial of its search is complete.")
-    return knee if what == "knee" else members[-1]
+    return chosen.knee if what == "knee" else chosen.members[-1]

@@ -4,15 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from autopeft import pareto
+from autopeft.confirmation import (
+    BASELINES,
+    Chosen,
+    Confirmed,
+    best_baseline,
+    binomial_error,
+    choose,
+    confirmed,
+    confirmed_score,
+    confirming,
+    search_front,
+)
 from autopeft.dsl.describe import describe
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 
 if TYPE_CHECKING:
     from autopeft.store import Repository
-
-BASELINES = (TrialKind.HEAD_ONLY, TrialKind.LORA_QV)
-"""What a search is held against, from the cheapest."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +29,19 @@ class Row:
 
     Attributes:
         number: Position in the study, from 0.
-        kind: `search`, `head-only` or `lora-qv`.
-        status: `waiting`, `running`, `complete` or `failed`.
-        score: Validation score after the last epoch; None unless complete.
-        test_score: Score on the test split; None where there is none.
+        kind: `search`, `head-only`, `lora-qv` or `confirm`.
+        status: `waiting`, `running`, `complete`, `stopped` or `failed`.
+        score: Validation score after the last epoch, by which the search chose; None unless complete.
+        test_score: The same trial's score on the test split; None where there is none.
         trainable: Trainable parameters, the task head not counted.
         share: `trainable` as a fraction of the backbone's parameters.
         seconds: What the trial took; None if it was not measured.
         description: The configuration in a line.
         learning_rate: Peak learning rate.
         configuration: What was trained.
-        on_front: Whether no other trial of the search is better in score or parameters without being worse.
+        confirmed: What its configuration scored when it was trained anew, and how far the search's score was above
+            that; None where that has not been done.
+        on_front: Whether it is a member of the front.
         knee: Whether it is the front's knee; see `autopeft.pareto.knee`.
         best: Whether it has the front's best score.
         best_of: Complete trials it is the best of: of a baseline, its learning rates; else 1.
@@ -48,10 +58,16 @@ class Row:
     description: str
     learning_rate: float
     configuration: Configuration
+    confirmed: Confirmed | None = None
     on_front: bool = False
     knee: bool = False
     best: bool = False
     best_of: int = 1
+
+    @property
+    def reported(self) -> float | None:
+        """The score to believe: the confirmed mean, where there is one, else the search's own."""
+        return self.score if self.confirmed is None else self.confirmed.mean
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -75,8 +91,17 @@ class Summary:
         counts: Trials of the search by status; every status is in it.
         hypervolume: Of the last stored front; None before the first.
         reference_score: Score from which hypervolume is counted; None before the first front.
-        front: The non-dominated complete trials of the search, by ascending trainable parameters.
+        front: The non-dominated complete trials of the search, by ascending trainable parameters: by confirmed means
+            if `by_confirmed`, else by validation scores.
+        fallen: Members of the search's own front that are dominated by confirmed means, or could not be confirmed.
         baselines: The best complete trial of each baseline by validation score; those not yet complete are absent.
+        by_confirmed: Whether the front, its knee and its best are those of confirmed means: once every member of the
+            search's own front has been trained anew.
+        confirmations: Confirming trials by status; every status is in it.
+        mean_gap: Mean gap between the search's scores and the confirmed means over the search's own front: what its
+            choice promised too much. None before the first is confirmed.
+        examples_error: Standard error of the best member's confirmed mean from the choice of the examples alone
+            (binomial); None where the metric is no share of right answers, or none were held back.
         url: The database, with its password hidden.
     """
 
@@ -93,7 +118,12 @@ class Summary:
     hypervolume: float | None
     reference_score: float | None
     front: tuple[Row, ...]
+    fallen: tuple[Row, ...]
     baselines: tuple[Row, ...]
+    by_confirmed: bool
+    confirmations: Mapping[str, int]
+    mean_gap: float | None
+    examples_error: float | None
     url: str
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +131,9 @@ class Summary:
         return {
             **asdict(self),
             "counts": dict(self.counts),
+            "confirmations": dict(self.confirmations),
             "front": [row.to_json() for row in self.front],
+            "fallen": [row.to_json() for row in self.fallen],
             "baselines": [row.to_json() for row in self.baselines],
         }
 
@@ -114,23 +146,30 @@ def summarise(repository: "Repository", study: Study) -> Summary:
     """
     trials = repository.trials(study.id)
     fronts = repository.fronts(study.id)
-    search = [trial for trial in trials if trial.kind is TrialKind.SEARCH]
+    chosen = choose(trials)
     settings = study.settings
+    metric = settings["task"]["metric"]
+    front = _front_rows(study, trials, chosen)
     return Summary(
         name=study.name,
         created_at=study.created_at,
         model=settings["model"],
         data=settings["task"]["data"],
         space=study.space,
-        metric=settings["task"]["metric"],
+        metric=metric,
         budget=settings["budget"],
         limit=study.limit,
         backbone_parameters=settings["backbone"]["parameters"],
-        counts={status.value: sum(trial.status is status for trial in search) for status in TrialStatus},
+        counts=_counts(trials, TrialKind.SEARCH),
         hypervolume=fronts[-1].hypervolume if fronts else None,
         reference_score=study.reference_score,
-        front=_front_rows(study, search),
+        front=front,
+        fallen=tuple(_row(study, trial, confirmed(trials, trial)) for trial in chosen.fallen),
         baselines=tuple(row for kind in BASELINES if (row := _baseline_row(study, trials, kind)) is not None),
+        by_confirmed=chosen.by_confirmed,
+        confirmations=_counts(trials, TrialKind.CONFIRM),
+        mean_gap=_mean_gap(trials),
+        examples_error=_examples_error(metric, front),
         url=_shown(repository.url),
     )
 
@@ -139,13 +178,17 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
     """Everything the database knows of one trial, as plain JSON.
 
     Keys as the fields of `Trial`, with `study`, `key`, `description` and `share` added; `scores` is a list of
-    objects with `epoch` and `score`.
+    objects with `epoch` and `score`. `confirmed` is as in `Row`, or None; `confirmations` are the trials that train its
+    configuration anew (`number`, `seed`, `status`, `score`: the confirmed one); of such a trial, `confirms` are the
+    numbers of those that it trains anew.
 
     Raises:
         StudyError: There is no such trial, or the database does not answer.
     """
     trial = repository.trial(study.id, number)
-    row = _row(study, trial)
+    trials = repository.trials(study.id)
+    found = confirmed(trials, trial)
+    row = _row(study, trial, found)
     return {
         "study": study.name,
         "number": trial.number,
@@ -163,6 +206,12 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
         "measurements": dict(trial.measurements),
         "seed": trial.seed,
         "attempt": trial.attempt,
+        "confirmed": None if found is None else asdict(found),
+        "confirmations": [
+            {"number": t.number, "seed": t.seed, "status": t.status.value, "score": confirmed_score(t)}
+            for t in confirming(trials, trial)
+        ],
+        "confirms": [t.number for t in trials if trial in confirming(trials, t)],
         "details": dict(trial.details),
         "artifact": trial.artifact or None,
     }
@@ -172,7 +221,8 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     """Every study in a line, newest first, as plain JSON.
 
     Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `budget`, `limit`; trials of the search that are
-    `complete`, `failed`, `running` and `waiting`; `best_score` and `hypervolume`, each None before the first.
+    `complete`, `stopped`, `failed`, `running` and `waiting`; `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
+    (by the search's own scores), each None before the first.
 
     Raises:
         StudyError: The database does not answer.
@@ -191,42 +241,58 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
                 "budget": summary.budget,
                 "limit": summary.limit,
                 **summary.counts,
-                "best_score": summary.front[-1].score if summary.front else None,
+                "best_score": summary.front[-1].reported if summary.front else None,
+                "by_confirmed": summary.by_confirmed,
                 "hypervolume": summary.hypervolume,
             }
         )
     return lines
 
 
-def front_trials(trials: list[Trial]) -> tuple[list[Trial], Trial | None]:
-    """The front of the complete trials of the search among these, by ascending cost, and its knee."""
-    found = [
-        (trial, trial.score) for trial in trials if trial.kind is TrialKind.SEARCH and trial.score is not None
-    ]
-    points = [(score, trial.trainable) for trial, score in found]
-    knee = pareto.knee(points)
-    return [found[i][0] for i in pareto.front(points)], None if knee is None else found[knee][0]
+def _counts(trials: list[Trial], kind: TrialKind) -> dict[str, int]:
+    return {s.value: sum(t.kind is kind and t.status is s for t in trials) for s in TrialStatus}
 
 
-def _front_rows(study: Study, search: list[Trial]) -> tuple[Row, ...]:
-    members, knee = front_trials(search)
+def _front_rows(study: Study, trials: list[Trial], chosen: Chosen) -> tuple[Row, ...]:
     # Each member has a better score than the cheaper one before it, so that the last has the best.
     return tuple(
-        _row(study, trial, on_front=True, knee=trial is knee, best=trial is members[-1]) for trial in members
+        _row(
+            study,
+            trial,
+            confirmed(trials, trial),
+            on_front=True,
+            knee=trial is chosen.knee,
+            best=trial is chosen.members[-1],
+        )
+        for trial in chosen.members
     )
 
 
 def _baseline_row(study: Study, trials: list[Trial], kind: TrialKind) -> Row | None:
-    scored = [(trial.score, trial) for trial in trials if trial.kind is kind and trial.score is not None]
-    if not scored:
+    best = best_baseline(trials, kind)
+    if best is None:
         return None
-    _, trial = max(scored, key=lambda pair: pair[0])
-    return _row(study, trial, best_of=len(scored))
+    tuned = sum(trial.kind is kind and trial.score is not None for trial in trials)
+    return _row(study, best, confirmed(trials, best), best_of=tuned)
+
+
+def _mean_gap(trials: list[Trial]) -> float | None:
+    """Over the search's own front: those that remain of it were chosen by what they were confirmed with."""
+    gaps = [found.gap for t in search_front(trials) if (found := confirmed(trials, t)) is not None]
+    return sum(gaps) / len(gaps) if gaps else None
+
+
+def _examples_error(metric: str, front: tuple[Row, ...]) -> float | None:
+    best = front[-1].confirmed if front else None
+    if metric != "accuracy" or best is None or best.examples is None:
+        return None
+    return binomial_error(best.mean, best.examples)
 
 
 def _row(
     study: Study,
     trial: Trial,
+    found: Confirmed | None,
     *,
     on_front: bool = False,
     knee: bool = False,
@@ -246,6 +312,7 @@ def _row(
         description=describe(trial.configuration, backbone["layers"]),
         learning_rate=trial.configuration.learning_rate,
         configuration=trial.configuration,
+        confirmed=found,
         on_front=on_front,
         knee=knee,
         best=best,

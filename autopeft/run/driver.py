@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autopeft import pareto
+from autopeft import confirmation, pareto
 from autopeft.dsl import BoundSpace
 from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
-from autopeft.optimize import Suggester
-from autopeft.optimize.suggest import searched, suggest_random
+from autopeft.optimize import Suggester, halving
+from autopeft.optimize.observation import searched
+from autopeft.optimize.suggest import suggest_random
 from autopeft.store import Repository
 
 logger = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ class Driver:
         study: The study.
         space: Its space, bound.
         suggester: Proposes configurations.
-        wanted: Search trials the study shall have, complete or failed.
+        wanted: Search trials the study shall have, complete, stopped or failed.
         at_once: Trials that may be live: the workers, and one that waits so that no worker does.
         artifacts: Folder under which trained adapters go.
         deadline: `time.monotonic()` after which nothing new is proposed, or None.
         owner: The lease's owner.
         on_done: Called with every trial that has reached its end.
+        rungs: Epochs after which a weak trial is stopped; see `autopeft.optimize.halving`.
+        confirm_seeds: Seeds with which what the search found is trained anew; see `autopeft.confirmation`.
         finished: Whether nothing was left to start; after `close`, also that nothing was given up.
     """
 
@@ -59,6 +62,8 @@ class Driver:
     deadline: float | None
     owner: str
     on_done: Callable[[Trial], None] = lambda trial: None
+    rungs: tuple[int, ...] = ()
+    confirm_seeds: int = 0
     finished: bool = False
 
     def __post_init__(self) -> None:
@@ -66,6 +71,8 @@ class Driver:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="suggest")
         self._next: Future[Configuration] | None = None
         self._asked_at = 0.0
+        self._used_up = False  # whether the suggester has nothing left to propose
+        self._waits = False  # whether nothing can be said before another trial has ended
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
         self._heart.start()
@@ -75,17 +82,22 @@ class Driver:
     def next_trial(self) -> Trial | type[Done] | None:
         """The next trial to put on a worker, committed; None: not now; `Done`: nothing is left.
 
-        Trials that were left behind come first, then what the suggester prepared in the background.
+        Trials that were left behind come first, then what the suggester prepared in the background, then the
+        confirmation.
         """
         late = self.deadline is not None and time.monotonic() > self.deadline
-        if not late and len(self._live) >= self.at_once:
+        if not late and (len(self._live) >= self.at_once or self._waits):
             return None  # asked ten times a second: the answer must cost nothing
-        trials = self.repository.trials(self.study.id)
-        left = [t for t in trials if t.status is TrialStatus.WAITING and t.id not in self._live]
+        everything = self.repository.trials(self.study.id)
+        left = [t for t in everything if t.status is TrialStatus.WAITING and t.id not in self._live]
+        # What confirms the search teaches it nothing: its seeds are others, and its scores are not chosen by.
+        trials = [t for t in everything if t.kind is not TrialKind.CONFIRM]
         search = [t for t in trials if t.kind is TrialKind.SEARCH]
-        if (not left and len(search) >= self.wanted) or late:
+        if late:
             self.finished = True
             return Done
+        if not left and (self._used_up or len(search) >= self.wanted):
+            return self._confirming(everything)
         if left:
             trial = left[0]
         else:
@@ -93,8 +105,8 @@ class Driver:
                 configuration = self._prepared(trials)
             except UsedUpError:
                 logger.warning("every configuration of the space has been tried: the search ends here")
-                self.finished = True
-                return Done
+                self._used_up = True
+                return self._confirming(everything)
             if configuration is None:
                 return None
             cost = self.space.cost(self.space.assignment(configuration))
@@ -105,6 +117,21 @@ class Driver:
         if len(search) < self.wanted and len(left) <= 1:  # what is left first, and what it teaches
             self._prepare(trials)
         return trial
+
+    def _confirming(self, trials: list[Trial]) -> Trial | type[Done] | None:
+        """The next trial after the search's own; while some of those are under way, only what they cannot change."""
+        under_way = any(t.kind is TrialKind.SEARCH and not t.status.final for t in trials)
+        for of, seed in confirmation.missing(trials, self.confirm_seeds, searched=not under_way):
+            trial = self.repository.add_trial(
+                self.study.id, TrialKind.CONFIRM, of.configuration, of.trainable, seed
+            )
+            self._live[trial.id] = 0
+            return trial
+        if under_way and self.confirm_seeds:
+            self._waits = True
+            return None
+        self.finished = True
+        return Done
 
     def _prepared(self, trials: list[Trial]) -> Configuration | None:
         if self._next is None:
@@ -139,6 +166,8 @@ class Driver:
             "trial": trial.id,
             "configuration": trial.configuration.to_json(),
             "seed": trial.seed,
+            "confirm": trial.kind is TrialKind.CONFIRM,
+            "probe": trial.kind is TrialKind.PROBE,
             "folder": str(self._folder(trial)),
         }
 
@@ -152,23 +181,36 @@ class Driver:
         if self._live.get(trial_id) == 0:
             self._live[trial_id] = self.repository.start_trial(trial_id).attempt
 
-    def reported(self, trial_id: int, result: Mapping[str, Any]) -> None:
-        """A worker reported a rung, the end, or a failure with its reason. Idempotent."""
+    def reported(self, trial_id: int, result: Mapping[str, Any]) -> bool:
+        """A worker reported a rung, the end, or a failure with its reason. Idempotent.
+
+        Returns:
+            Whether the trial goes on. If it does not, that is in the database already.
+        """
         self.started(trial_id)  # a first report may overtake the news of the start
         attempt = self._live.get(trial_id)
         if attempt is None:
-            return
+            return False
         if result["reason"]:
             self.failed(trial_id, result["reason"])
-            return
+            return False
         values = dict(result["values"])
-        rung = {name: values.pop(name) for name in ("score", "train_loss")}
+        rung = {name: values.pop(name) for name in ("score", "train_loss") if name in values}
         self.repository.report(trial_id, result["rung"], rung, attempt=attempt)
         if result["last"]:
             trial = self._trial(trial_id)
-            artifact = str(self._folder(trial))
+            artifact = "" if trial.kind is TrialKind.PROBE else str(self._folder(trial))
             self.repository.complete(trial_id, values, dict(result["details"]), artifact, attempt=attempt)
             self._ended(trial_id)
+            return False
+        if result["rung"] in self.rungs:
+            trials = self.repository.trials(self.study.id)
+            trial = next(t for t in trials if t.id == trial_id)
+            if not halving.goes_on(trial, result["rung"], trials, self.rungs):
+                self.repository.stop(trial_id, attempt=attempt)
+                self._ended(trial_id)
+                return False
+        return True
 
     def failed(self, trial_id: int, reason: str) -> None:
         """The trial or its worker came to an end that is no result."""
@@ -181,6 +223,7 @@ class Driver:
 
     def _ended(self, trial_id: int) -> None:
         del self._live[trial_id]
+        self._waits = False
         self._record_front()
         self.on_done(self._trial(trial_id))
 

@@ -1,4 +1,4 @@
-"""Ray Tune around a `Driver`: a searcher that asks it, a callback that tells it."""
+"""Ray Tune around a `Driver`: a searcher and a scheduler that ask it, a callback that tells it."""
 
 import logging
 import os
@@ -11,14 +11,15 @@ import ray
 import torch
 from ray import tune
 from ray.tune import Callback, FailureConfig, ResultGrid, RunConfig, TuneConfig, Tuner
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from autopeft.errors import InputError
 from autopeft.run.driver import Done, Driver
 from autopeft.run.worker import Worker
 
-# Tune pickles searcher and callback when a Tuner is made; a driver holds a database and threads. So both carry a
-# name only, and find their driver here.
+# Tune pickles searcher, scheduler and callback when a Tuner is made; a driver holds a database and threads. So they
+# carry a name only, and find their driver here.
 _drivers: dict[str, Driver] = {}
 
 
@@ -101,6 +102,7 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
             trainable,
             tune_config=TuneConfig(
                 search_alg=StudySearcher(name),
+                scheduler=StudyScheduler(name),
                 num_samples=-1,
                 reuse_actors=True,
                 max_concurrent_trials=driver.at_once,  # without it Tune lets one trial be pending at a time
@@ -152,6 +154,22 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         """Nothing was saved."""
 
 
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
+    """Tells the driver of a rung, and stops the trial if it says so. Nothing waits: there are no brackets to fill."""
+
+    _supports_buffered_results = False  # a trial must not train on before it is judged
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A rung that is not the last: go on, or stop. Tune keeps the warm actor of a trial that is stopped."""
+        (answer,) = result["answer"]
+        goes_on = _drivers[self._name].reported(answer["study_trial"], answer)
+        return str(FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP)
+
+
 class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
     """Tells the driver."""
 
@@ -165,9 +183,10 @@ class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A rung, the end, or a failure with its reason."""
-        answer = result["answer"]
-        _drivers[self._name].reported(answer["study_trial"], answer)
+        """The end, or a failure with its reason: those do not reach the scheduler."""
+        (answer,) = result["answer"]
+        if answer["last"] or answer["reason"]:
+            _drivers[self._name].reported(answer["study_trial"], answer)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker itself was lost."""

@@ -22,7 +22,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         Args:
             config: The first trial, as `Driver.config` gives it.
-            plan: `path`, `overrides`, `sites`, `task`, `training` of the study, and `threads` for this worker.
+            plan: `path`, `overrides`, `sites`, `task`, `training` and `space` (`name`, `text`, `limit`) of the study, and
+                `threads` for this worker.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
@@ -32,6 +33,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         torch.set_num_threads(plan["threads"])
         self._failure = ""
+        self._space = plan["space"]
         try:
             self._bench = Workbench.prepare(
                 plan["path"],
@@ -77,9 +79,22 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial: int = config["trial"]
         self._reports: Iterator[Any] = iter(())
-        if not self._failure:
+        if not self._failure and config["probe"]:
+            self._reports = self._probe(config["seed"])
+        elif not self._failure:
             configuration = Configuration.from_json(config["configuration"])
-            self._reports = self._bench.trial(configuration, config["seed"], Path(config["folder"]))
+            self._reports = self._bench.trial(
+                configuration, config["seed"], Path(config["folder"]), confirm=config["confirm"]
+            )
+
+    def _probe(self, seed: int) -> Iterator[Any]:
+        from autopeft.dsl import read_space
+        from autopeft.train import probe
+
+        space = read_space(self._space["text"], self._space["name"])
+        yield from probe(
+            self._bench, space.bind(self._bench.backbone.layout.shape, self._space["limit"]), seed
+        )
 
     def _end(self) -> None:
         close = getattr(self._reports, "close", None)
@@ -89,4 +104,5 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     def _answer(self, **found: Any) -> dict[str, Any]:
         empty = {"rung": 0, "values": {}, "last": False, "details": {}, "reason": ""}
         answer = {**empty, **found, "study_trial": self._trial}
-        return {"answer": answer, "done": bool(answer["last"] or answer["reason"])}
+        # In a list, because Tune shows a scheduler results with their dictionaries flattened, and empty ones lost.
+        return {"answer": [answer], "done": bool(answer["last"] or answer["reason"])}

@@ -1,7 +1,7 @@
 """What the rest of autopeft asks of the database, in its own nouns; no row and no SQL leaves this package.
 
 Every method is one short transaction, may be called from any thread, and has committed when it returns. A
-final trial (COMPLETE or FAILED) never changes again, whatever is told about it and however often.
+final trial (COMPLETE, STOPPED or FAILED) never changes again, whatever is told about it and however often.
 """
 
 import math
@@ -32,8 +32,6 @@ from autopeft.store.tables import (
 
 NOT_A_NUMBER = "score is not a number"
 """The reason of a trial whose last score is not finite."""
-
-_FINAL = (TrialStatus.COMPLETE, TrialStatus.FAILED)
 
 
 class Repository:
@@ -338,6 +336,28 @@ class Repository:
             _end(row, TrialStatus.FAILED, reason)
             return True
 
+    def stop(self, trial_id: int, *, attempt: int | None = None) -> bool:
+        """End a trial as STOPPED, because others do better at the rung that it has reached; what it reported stays.
+
+        Args:
+            trial_id: The trial.
+            attempt: See `report`.
+
+        Returns:
+            Whether this call ended the trial. False if it was final already.
+
+        Raises:
+            StudyError: No score was ever reported.
+        """
+        with self._writing() as session:
+            row = _locked_trial(session, trial_id)
+            if not _takes(row, attempt):
+                return False
+            if not read_trials(session, TrialRow.id == trial_id)[0].scores:
+                raise StudyError(f"trial {row.number} cannot be stopped at a rung: no score was reported.")
+            _end(row, TrialStatus.STOPPED)
+            return True
+
     def requeue(self, trial_id: int) -> bool:
         """Put a RUNNING trial back to WAITING, because its worker was lost. False if it was not RUNNING."""
         with self._writing() as session:
@@ -473,7 +493,7 @@ def _locked_trial(session: Session, trial_id: int) -> TrialRow:
 
 def _takes(row: TrialRow, attempt: int | None) -> bool:
     """Whether what an attempt says of a trial is used."""
-    if row.status in _FINAL:
+    if TrialStatus(row.status).final:
         return False
     return attempt is None or (row.status == TrialStatus.RUNNING and row.attempt == attempt)
 

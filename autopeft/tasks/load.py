@@ -12,7 +12,7 @@ from autopeft.tasks.metrics import check_metric, default_metric
 from autopeft.tasks.sources import Sources, Tables, find_sources, read_sources
 from autopeft.tasks.split import SMALLEST, hold_out
 from autopeft.tasks.table import Table
-from autopeft.tasks.task import Input, Problem, Split, Task, TaskSettings
+from autopeft.tasks.task import Input, Problem, SourceKind, Split, Task, TaskSettings
 
 
 def resolve_task(
@@ -29,6 +29,7 @@ def resolve_task(
     validation_fraction: float = 0.2,
     split_seed: int = 0,
     max_length: int = 128,
+    confirmation_fraction: float = 0.0,
 ) -> Task:
     """Read data and decide everything that is not said.
 
@@ -46,6 +47,8 @@ def resolve_task(
         validation_fraction: Share of the training data to hold out, in (0, 1).
         split_seed: Seed of that split; at least 0.
         max_length: Most tokens of a text or pair.
+        confirmation_fraction: Share of the validation examples to hold back for the confirmation, in [0, 1). Of fewer
+            than four examples nothing is held back.
 
     Raises:
         DataError: The data are missing, cannot be read, or do not hold what a task needs.
@@ -53,6 +56,11 @@ def resolve_task(
     """
     if not 0 < validation_fraction < 1:
         raise InputError(f"the validation fraction {validation_fraction} is not between 0 and 1.")
+    if not 0 <= confirmation_fraction < 1:
+        raise InputError(
+            f"the confirmation fraction {confirmation_fraction} is not at least 0 and below 1: "
+            "0.5 holds half of the validation examples back, 0 none."
+        )
     if not 0 <= split_seed < 2**32:
         raise InputError(f"the split seed {split_seed} is not between 0 and 2**32 - 1.")
     if max_length < 4:
@@ -85,11 +93,12 @@ def resolve_task(
         split_seed=split_seed,
         max_length=max_length,
         fingerprint=tables.fingerprint,
+        confirmation_fraction=confirmation_fraction,
     )
     task = _task(settings, tables)
     if settings.modality == "image":
         # A file that is no image is found here, before any worker has started.
-        for split in (task.train, task.validation, task.test):
+        for split in (task.train, task.validation, task.confirmation, task.test):
             for source in split.inputs if split else ():
                 check_image(source)  # type: ignore[arg-type]
     return task
@@ -124,7 +133,23 @@ def _task(settings: TaskSettings, tables: Tables) -> Task:
             train.targets, settings.problem, settings.validation_fraction, settings.split_seed
         )
         train, validation = train.take(kept), train.take(held_out)
-    return Task(settings, train, validation, test)
+    validation, confirmation = _held_back(settings, validation)
+    return Task(settings, train, validation, test, confirmation)
+
+
+def _held_back(settings: TaskSettings, validation: Split) -> tuple[Split, Split | None]:
+    """What the search may choose by, and what it never sees."""
+    if not settings.confirmation_fraction or len(validation) < 2 * SMALLEST:
+        return validation, None
+    groups = None
+    if settings.source is SourceKind.STARTER:
+        from autopeft.tasks.starter import source_of_image
+
+        groups = source_of_image("validation")  # images of one source are alike: they stay on one side
+    kept, held_back = hold_out(
+        validation.targets, settings.problem, settings.confirmation_fraction, settings.split_seed, groups
+    )
+    return validation.take(kept), validation.take(held_back)
 
 
 def _split(settings: TaskSettings, table: Table) -> Split:

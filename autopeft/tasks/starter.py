@@ -14,6 +14,7 @@ IMAGES = {"train": 1280, "validation": 2000, "test": 2000}
 INK = (0.54, 0.47, 0.42)  # red, green, blue in [0, 1]
 GROUND = (0.33, 0.25, 0.17)
 HELD_OUT_PER_CLASS = 40
+_SEEDS = {"train": 100, "validation": 101, "test": 102}
 
 
 def digit_sources() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -75,6 +76,18 @@ def paint(ink: np.ndarray, colour: tuple[float, ...], ground: tuple[float, ...])
     return pixels
 
 
+def source_of_image(split: str) -> np.ndarray:
+    """Which of its split's sources each image was made from: int64 ``(images,)``, an index into `digit_sources`."""
+    sources = len(digit_sources()[split][0])
+    return _picked(np.random.default_rng(_SEEDS[split]), sources, IMAGES[split])
+
+
+def _picked(rng: np.random.Generator, sources: int, count: int) -> np.ndarray:
+    """All sources once in a random order, again and again."""
+    rounds = -(-count // sources)
+    return np.concatenate([rng.permutation(sources) for _ in range(rounds)])[:count]
+
+
 def starter_splits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The task's images and labels, the same on every call.
 
@@ -83,11 +96,9 @@ def starter_splits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
         2,000 and 2,000. Several images of a split may come from one source, never from another split's.
     """
     splits = {}
-    for seed, (split, (images, labels)) in enumerate(digit_sources().items(), start=100):
-        rng = np.random.default_rng(seed)
-        count = IMAGES[split]
-        rounds = -(-count // len(images))
-        picked = np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:count]
+    for split, (images, labels) in digit_sources().items():
+        rng, count = np.random.default_rng(_SEEDS[split]), IMAGES[split]
+        picked = _picked(rng, len(images), count)
         ink = place(
             images[picked],
             degrees=rng.uniform(-20, 20, count),

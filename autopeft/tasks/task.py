@@ -1,7 +1,7 @@
 """What a task is: its settings, its splits. Frozen; reading is in `autopeft.tasks.load`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -50,6 +50,7 @@ class TaskSettings:
         split_seed: Seed of that split.
         max_length: Most tokens of a text or pair, special tokens included.
         fingerprint: 64 hexadecimal digits over the content of the data.
+        confirmation_fraction: Share of the validation examples that the search never sees, in [0, 1).
     """
 
     source: SourceKind
@@ -68,6 +69,7 @@ class TaskSettings:
     split_seed: int
     max_length: int
     fingerprint: str
+    confirmation_fraction: float = 0.0
 
     @property
     def num_labels(self) -> int:
@@ -81,7 +83,12 @@ class TaskSettings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TaskSettings":
         """Read what `to_json` wrote. Raises: KeyError, if a field is missing."""
-        values = {field.name: data[field.name] for field in fields(cls)}
+        # Studies of the first version have no confirmation fraction: they held nothing back.
+        values = {
+            field.name: data[field.name]
+            for field in fields(cls)
+            if field.name in data or field.default is MISSING
+        }
         values["source"] = SourceKind(values["source"])
         values["labels"] = tuple(values["labels"])
         return cls(**values)
@@ -118,12 +125,15 @@ class Task:
         train: Trained on.
         validation: The search chooses by the score on it.
         test: Never chosen by; None if the data have none.
+        confirmation: Held back from validation: what the search found is scored on it anew, and the knee and the
+            best are chosen by that. None where nothing is held back.
     """
 
     settings: TaskSettings
     train: Split
     validation: Split
     test: Split | None
+    confirmation: Split | None = None
 
     @property
     def num_labels(self) -> int:

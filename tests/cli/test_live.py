@@ -50,7 +50,9 @@ POINT = TrialDone(
     elapsed_seconds=75.0,
     remaining_seconds=130.0,
 )
+ANEW = replace(POINT, number=8, kind=TrialKind.CONFIRM, score=0.88, done=4)
 FAILED = replace(POINT, number=7, score=None, reason="out of memory.", done=3)
+STOPPED = replace(POINT, number=9, score=None, stopped_after=1, done=5)
 EVENTS: list[Event] = [Phase("loading the backbone"), STARTED, Phase("warming up"), HEAD, POINT, FAILED]
 
 
@@ -84,6 +86,16 @@ def test_the_display_of_a_search() -> None:
         "baseline: head only",
     ):
         assert said in shown
+
+
+def test_the_display_of_a_trial_that_was_stopped() -> None:
+    assert "9    weak        1,500  serial 6 in all layers, lr 0.003" in drawn([*EVENTS, STOPPED])
+
+
+def test_the_display_of_a_confirmation() -> None:
+    shown = drawn([*EVENTS, ANEW])
+    assert "digits · 2 workers · confirming" in shown
+    assert "8  0.8800        1,500  confirming: serial 6 in all layers, lr 0.003" in shown
 
 
 def test_a_long_search_shows_its_last_trials_only() -> None:
@@ -134,6 +146,16 @@ def test_elsewhere_it_is_a_line_for_each_event() -> None:
             POINT,
             "[2/20] trial 6: score 0.9000, 1,500 parameters (0.75%); serial 6 in all layers, lr 0.003; best 0.9000, "
             "hypervolume 0.2500; 1 min 15 s, about 2 min left",
+        ),
+        (
+            STOPPED,
+            "[5/20] trial 9: stopped after epoch 1, 1,500 parameters (0.75%); serial 6 in all layers, lr 0.003; best "
+            "0.9000, hypervolume 0.2500; 1 min 15 s, about 2 min left",
+        ),
+        (
+            ANEW,
+            "[4/20] trial 8: score 0.8800, 1,500 parameters (0.75%); confirming: serial 6 in all layers, lr 0.003; best "
+            "0.9000, hypervolume 0.2500; 1 min 15 s, about 2 min left",
         ),
         (
             replace(FAILED, best_score=None, remaining_seconds=None),

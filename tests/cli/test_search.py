@@ -24,6 +24,7 @@ class Found:
     name: str
     url: str
     interrupted: bool
+    to_confirm: int = 0
 
     def summary(self) -> Summary:
         with Repository.open(self.url) as repository:
@@ -38,12 +39,13 @@ class Service(ModuleType):
         self.url = url
         self.asked: dict[str, Any] = {}
         self.interrupted = False
+        self.to_confirm = 0
 
     def search(self, **asked: Any) -> Found:
         self.asked = asked
         asked["on_event"](Phase("loading the backbone"))
         print("a library talks")
-        return Found("digits", self.url, self.interrupted)
+        return Found("digits", self.url, self.interrupted, self.to_confirm)
 
     def export(self, study: str, pick: str, to: str, folder: Path, *, db: str | None = None) -> Path:
         self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "db": db}
@@ -94,12 +96,17 @@ def test_the_defaults(service: Service) -> None:
         "trials": 32,
         "seed": 0,
         "batch_size": 32,
+        "fidelity": None,
+        "probe": None,
         "validation_fraction": 0.2,
+        "confirm_fraction": 0.5,
+        "confirm_seeds": 3,
         "max_length": 128,
         **dict.fromkeys(("seconds", "workers", "gpus_per_trial", "ray_address", "study", "db", "epochs")),
         **dict.fromkeys(("validation", "test", "text", "text_pair", "image", "label", "problem", "metric")),
         "model_config": None,
         "sites": None,
+        "warm_start": (),
     }
 
 
@@ -108,11 +115,25 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("search", "--model", "m", "--data", "d.csv", "--budget", "300k", "--space", "s.yaml"),
         *("--sampler", "optuna:tpe", "--trials", "7", "--time", "10m", "--workers", "3"),
         *("--gpus-per-trial", "0.25", "--ray-address", "auto", "--study", "s", "--db", db, "--seed", "5"),
-        *("--epochs", "4", "--batch-size", "8", "--validation", "v.csv", "--test", "t.csv"),
+        *(
+            "--epochs",
+            "4",
+            "--batch-size",
+            "8",
+            "--no-probe",
+            "--fidelity",
+            "none",
+            "--validation",
+            "v.csv",
+            "--test",
+            "t.csv",
+        ),
         *("--text-column", "a", "--text-pair-column", "b", "--image-column", "c", "--label-column", "y"),
         *("--problem", "regression", "--metric", "spearman", "--validation-fraction", "0.3"),
+        *("--confirm-seeds", "2", "--confirm-fraction", "0.4"),
         *("--max-length", "64", "--model-config", "num_hidden_layers=2", "--model-config", "hidden_act=relu"),
         *("--sites", "q=attn.q", "--sites", "o=attn.out"),
+        *("--warm-start", "one", "--warm-start", "two"),
     )
     assert result.exit_code == 0, result.output
     del service.asked["on_event"]
@@ -129,10 +150,13 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "gpus_per_trial": 0.25,
         "ray_address": "auto",
         "study": "s",
+        "warm_start": ["one", "two"],
         "db": db,
         "seed": 5,
         "epochs": 4,
         "batch_size": 8,
+        "fidelity": "none",
+        "probe": False,
         "validation": "v.csv",
         "test": "t.csv",
         "text": "a",
@@ -142,9 +166,21 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "problem": "regression",
         "metric": "spearman",
         "validation_fraction": 0.3,
+        "confirm_fraction": 0.4,
+        "confirm_seeds": 2,
         "max_length": 64,
         "model_config": {"num_hidden_layers": 2, "hidden_act": "relu"},
     }
+
+
+def test_a_confirmation_that_the_time_cut_off_goes_on_by_the_same_command(service: Service) -> None:
+    service.to_confirm = 4
+    result = run("search", "--trials", "30", "--time", "10m")
+    assert result.exit_code == 0
+    assert "The time was over with 4 trials of the confirmation to go.\n" in result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "confirm autopeft search --trials 30 --time 10m --study digits" in shown
+    assert json.loads(run("search", "--json").stdout)["to_confirm"] == 4
 
 
 def test_an_interrupted_search_says_how_to_go_on(service: Service) -> None:

@@ -22,10 +22,15 @@ def read(folder: Path, name: str) -> dict[str, list[object]]:
 def test_pairs_keep_their_order_and_labels(tmp_path: Path) -> None:
     rows = [f"premise {i}\thypothesis {i}\t{'yes' if i % 3 else 'no'}" for i in range(30)]
     (tmp_path / "train.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *rows]) + "\n")
-    task = resolve_task(str(tmp_path / "train.tsv"))
+    task = resolve_task(str(tmp_path / "train.tsv"), confirmation_fraction=0.5)
     write_splits(task, tmp_path / "out")
     assert not (tmp_path / "out" / "test.parquet").exists()
-    for name, split in (("train", task.train), ("validation", task.validation)):
+    assert task.confirmation is not None
+    for name, split in (
+        ("train", task.train),
+        ("validation", task.validation),
+        ("confirmation", task.confirmation),
+    ):
         data = read(tmp_path / "out", name)
         assert list(zip(data["text"], data["text_pair"], strict=True)) == list(split.inputs)
         assert data["label"] == split.targets.tolist()

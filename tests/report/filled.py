@@ -84,6 +84,29 @@ def fill(url: str | Path, name: str = "digits") -> Study:
         return repository.get_study(name)
 
 
+def confirm(url: str | Path, found: dict[int, tuple[float, ...]], name: str = "digits") -> None:
+    """Train trials of a study anew: number to what each further seed scores on 500 examples that the search never saw.
+
+    On validation each scores 0.01 more than that, on test 0.02 less.
+    """
+    with Repository.open(str(url)) as repository:
+        study = repository.get_study(name)
+        for number, scores in found.items():
+            of = repository.trial(study.id, number)
+            for seed, score in enumerate(scores, start=of.seed + 1):
+                trial = repository.add_trial(
+                    study.id, TrialKind.CONFIRM, of.configuration, of.trainable, seed
+                )
+                repository.start_trial(trial.id)
+                repository.report(trial.id, 2, {"score": score + 0.01, "train_loss": 0.5})
+                measured = {"confirmation_score": score, "test_score": score - 0.02, "seconds": 4.0}
+                repository.complete(trial.id, measured, {"confirmation_examples": 500})
+
+
+FOUND = {6: (0.74, 0.72), 7: (0.88, 0.90), 8: (0.87, 0.89), 1: (0.70, 0.68)}
+"""For `confirm`: of the front 6, 7, 8 and the better head, two seeds each. 8 falls off, so that 7 is the best."""
+
+
 def empty(url: str | Path, name: str = "new") -> Study:
     """A study without a trial."""
     with Repository.open(str(url)) as repository:

@@ -8,7 +8,7 @@ from autopeft.nouns import Study
 from autopeft.report import pick, studies_table, summarise, trial_record
 from autopeft.store import Repository
 
-from .filled import PARAMETERS, complete, empty, serial
+from .filled import FOUND, PARAMETERS, complete, confirm, empty, serial
 
 
 @pytest.fixture
@@ -44,9 +44,86 @@ def test_each_baseline_is_the_best_of_its_learning_rates(repository: Repository,
     assert (head.on_front, lora.on_front) == (False, False)
 
 
+def test_before_the_confirmation_the_search_decides(repository: Repository, study: Study) -> None:
+    summary = summarise(repository, study)
+    assert (summary.by_confirmed, summary.mean_gap, summary.examples_error) == (False, None, None)
+    assert sum(summary.confirmations.values()) == 0
+    assert all(row.confirmed is None and row.reported == row.score for row in summary.front)
+
+
+def test_the_front_of_confirmed_means(repository: Repository, study: Study, url: str) -> None:
+    confirm(url, FOUND)
+    summary = summarise(repository, study)
+    assert summary.by_confirmed
+    assert [(row.number, row.knee, row.best) for row in summary.front] == [
+        (6, False, False),
+        (7, True, True),
+    ]
+    (fallen,) = summary.fallen
+    assert (fallen.number, fallen.on_front, fallen.knee, fallen.best) == (8, False, False, False)
+    best = summary.front[1]
+    assert (best.score, best.reported) == (0.9, pytest.approx(0.89))
+    assert best.confirmed is not None
+    assert best.confirmed.standard_error == pytest.approx(0.01)
+    assert best.confirmed.gap == pytest.approx(0.01)
+    assert (best.confirmed.seeds, best.confirmed.examples, best.confirmed.held_back) == (2, 500, True)
+    assert best.confirmed.test_mean == pytest.approx(0.87)
+    # Over all of the search's front, the fallen too: what remains was chosen by what it was confirmed with.
+    assert summary.mean_gap == pytest.approx((0.02 + 0.01 + 0.04) / 3)
+    assert summary.examples_error == pytest.approx((0.89 * 0.11 / 500) ** 0.5)
+    head, lora = summary.baselines
+    assert head.confirmed is not None
+    assert head.confirmed.mean == pytest.approx(0.69)
+    assert lora.confirmed is None
+    assert summary.counts == {**summary.counts, "complete": 5}  # the search's own trials
+    assert summary.confirmations["complete"] == 8
+    told = json.loads(json.dumps(summary.to_json(), allow_nan=False))
+    assert told["front"][1]["confirmed"]["seeds"] == 2
+    assert told["fallen"][0]["number"] == 8
+    assert studies_table(repository)[0]["best_score"] == pytest.approx(0.89)
+
+
+def test_half_a_confirmation_decides_nothing(repository: Repository, study: Study, url: str) -> None:
+    confirm(url, {6: (0.74, 0.72), 8: (0.5,)})
+    summary = summarise(repository, study)
+    assert [row.number for row in summary.front] == [6, 7, 8]
+    assert (summary.by_confirmed, summary.fallen) == (False, ())
+    assert summary.front[2].confirmed is not None
+    assert summary.mean_gap == pytest.approx((0.02 + 0.42) / 2)
+    assert pick(repository, study, "best").number == 8
+
+
+def test_knee_and_best_are_picked_by_confirmed_means(repository: Repository, study: Study, url: str) -> None:
+    confirm(url, FOUND)
+    assert pick(repository, study, "best").number == 7
+    assert pick(repository, study, "8").number == 8
+
+
+def test_the_records_of_a_trial_and_of_those_that_confirm_it(
+    repository: Repository, study: Study, url: str
+) -> None:
+    confirm(url, FOUND)
+    record = trial_record(repository, study, 7)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["confirmed"]["mean"] == pytest.approx(0.89)
+    assert record["confirmations"] == [
+        {"number": 15, "seed": 1, "status": "complete", "score": 0.88},
+        {"number": 16, "seed": 2, "status": "complete", "score": 0.9},
+    ]
+    assert record["confirms"] == []
+    anew = trial_record(repository, study, 15)
+    assert (anew["kind"], anew["confirms"], anew["confirmed"], anew["confirmations"]) == (
+        "confirm",
+        [7],
+        None,
+        [],
+    )
+    assert anew["measurements"]["confirmation_score"] == 0.88
+
+
 def test_the_rest_of_a_summary(repository: Repository, study: Study, url: str) -> None:
     summary = summarise(repository, study)
-    assert summary.counts == {"waiting": 1, "running": 1, "complete": 5, "failed": 1}
+    assert summary.counts == {"waiting": 1, "running": 1, "complete": 5, "stopped": 0, "failed": 1}
     assert (summary.name, summary.space, summary.metric) == ("digits", "autopeft", "accuracy")
     assert (summary.budget, summary.limit, summary.backbone_parameters) == ("1%", 2_000, PARAMETERS)
     assert (summary.hypervolume, summary.reference_score) == (0.1234, 0.71)
@@ -67,7 +144,7 @@ def test_a_study_without_trials_has_a_summary(url: str) -> None:
     with Repository.open(url) as repository:
         summary = summarise(repository, study)
     assert (summary.front, summary.baselines, summary.hypervolume) == ((), (), None)
-    assert summary.counts == {"waiting": 0, "running": 0, "complete": 0, "failed": 0}
+    assert summary.counts == {"waiting": 0, "running": 0, "complete": 0, "stopped": 0, "failed": 0}
 
 
 def test_one_point_is_knee_and_best(url: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shapes import transformer
 
 from autopeft.dsl import BoundSpace, read_space
-from autopeft.nouns import Trial, TrialKind, TrialStatus
+from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize.baselines import baselines
 from autopeft.optimize.suggest import suggest_random
 from autopeft.registry import space_text
@@ -191,3 +191,114 @@ def test_stopping_during_the_last_trial_is_an_interruption(repository: Repositor
     driver.close()
     assert not driver.finished
     assert repository.trial(driver.study.id, 0).status is TrialStatus.WAITING
+
+
+def stopped_and_others(driver: Driver) -> list[Trial]:
+    """Three equal trials that have passed the first rung, and a fourth that reports a worse score there."""
+    for _ in range(3):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        assert driver.reported(trial.id, answer(1, 0.8, last=False))
+        assert not driver.reported(trial.id, answer(2, 0.9, last=True))
+    weak = driver.repository.add_trial(
+        driver.study.id,
+        TrialKind.SEARCH,
+        Configuration.of([Module("lora", 1, (0,), (("sites", ("q",)),))], 0.1),
+        2_000,
+        3,
+    )
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    assert trial.id == weak.id
+    assert not driver.reported(trial.id, answer(1, 0.1, last=False))
+    return driver.repository.trials(driver.study.id)
+
+
+def test_a_weak_trial_is_stopped_at_a_rung(repository: Repository, tmp_path: Path) -> None:
+    ended: list[Trial] = []
+    driver = make_driver(repository, tmp_path, rungs=(1,), on_done=ended.append)
+    *others, weak = stopped_and_others(driver)
+    assert weak.status is TrialStatus.STOPPED
+    assert (weak.scores, weak.score, weak.reason, weak.artifact) == ({1: 0.1}, None, "", "")
+    assert [t.status for t in others] == [TrialStatus.COMPLETE] * 3
+    assert ended[-1] == weak
+    # What comes late of it is not used, and it counts among the trials that were wanted.
+    assert not driver.reported(weak.id, answer(2, 0.99, last=True))
+    driver.failed(weak.id, "the worker was lost.")
+    assert repository.trial(driver.study.id, weak.number) == weak
+    assert ask(driver) is Done
+    driver.close()
+    assert weak.number not in repository.fronts(driver.study.id)[-1].members
+    again = make_driver(repository, tmp_path, rungs=(1,))
+    assert ask(again) is Done
+    again.close()
+
+
+def test_without_rungs_all_are_trained_to_the_end(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=5)
+    for score in (0.9, 0.8, 0.7, 0.6, 0.1):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        assert driver.reported(trial.id, answer(1, score, last=False))
+        driver.reported(trial.id, answer(2, score, last=True))
+    driver.close()
+    assert repository.count(driver.study.id, TrialKind.SEARCH)[TrialStatus.COMPLETE] == 5
+
+
+def test_baselines_are_never_stopped(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1, rungs=(1,))
+    for kind, configuration in baselines(driver.space):
+        repository.add_trial(driver.study.id, kind, configuration, 2_000, 3)
+    for i in range(12):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        assert driver.reported(trial.id, answer(1, 0.9 - 0.05 * i, last=False))
+        driver.reported(trial.id, answer(2, 0.9 - 0.05 * i, last=True))
+    driver.close()
+    kinds = [t.kind for t in repository.trials(driver.study.id) if t.status is TrialStatus.COMPLETE]
+    assert kinds == [TrialKind.HEAD_ONLY] * 6 + [TrialKind.LORA_QV] * 6
+
+
+def test_a_trial_that_was_interrupted_goes_as_far_again(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, rungs=(1, 3))
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    for epoch in (1, 2):
+        assert driver.reported(trial.id, answer(epoch, 0.1, last=False))
+    driver.close()
+    for _ in range(5):  # others have come meanwhile
+        other = repository.add_trial(
+            driver.study.id,
+            TrialKind.SEARCH,
+            suggest_random(space(), repository.trials(driver.study.id), 0),
+            50,
+            3,
+        )
+        repository.start_trial(other.id)
+        repository.report(other.id, 1, {"score": 0.9})
+        repository.fail(other.id, "lost")
+    again = make_driver(repository, tmp_path, rungs=(1, 3))
+    assert ask(again).id == trial.id  # type: ignore[union-attr]
+    assert again.reported(trial.id, answer(1, 0.1, last=False))
+    again.close()
+
+
+def test_a_probe_is_recorded_with_its_ranking_and_without_an_adapter(
+    repository: Repository, tmp_path: Path
+) -> None:
+    driver = make_driver(repository, tmp_path)
+    nothing = Configuration.of([], 1e-3)
+    probe = repository.add_trial(driver.study.id, TrialKind.PROBE, nothing, 0, 3)
+    assert driver.config(probe)["probe"]
+    trial = ask(driver)
+    assert trial == probe
+    driver.started(probe.id)
+    ranking = [[nothing.to_json(), 1.0]]
+    report = {"rung": 1, "values": {"score": 0.5, "seconds": 2.0}, "last": True, "reason": ""}
+    driver.reported(probe.id, {**report, "details": {"ranking": ranking}})
+    driver.close()
+    found = repository.trials(driver.study.id)[0]
+    assert found.status is TrialStatus.COMPLETE
+    assert found.details["ranking"] == ranking
+    assert not found.artifact
+    assert repository.fronts(driver.study.id) == []

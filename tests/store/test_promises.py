@@ -21,7 +21,7 @@ from autopeft.store import Repository
 
 from .conftest import a_configuration
 
-FINAL = (TrialStatus.COMPLETE, TrialStatus.FAILED)
+FINAL = (TrialStatus.COMPLETE, TrialStatus.STOPPED, TrialStatus.FAILED)
 score_values = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
 
@@ -95,6 +95,16 @@ class Telling(RuleBasedStateMachine):
     @rule(trial=trials, reason=st.text(max_size=5))
     def fail(self, trial: Trial, reason: str) -> None:
         self.settle(trial, self.repository.fail(trial.id, reason))
+
+    @rule(trial=trials)
+    def stop(self, trial: Trial) -> None:
+        try:
+            used = self.repository.stop(trial.id)
+        except StudyError:
+            assert not self.now(trial).scores
+            assert trial.number not in self.final
+        else:
+            self.settle(trial, used)
 
     @rule(trial=trials)
     def requeue(self, trial: Trial) -> None:

@@ -191,6 +191,25 @@ def test_a_given_up_attempt_is_not_used(repository: Repository, add: Add, study:
     assert repository.complete(trial.id, {}, {}, attempt=second)
 
 
+def test_a_stopped_trial_keeps_its_scores(repository: Repository, add: Add, study: Study) -> None:
+    trial = add()
+    attempt = repository.start_trial(trial.id).attempt
+    with pytest.raises(StudyError, match="trial 0 cannot be stopped at a rung: no score was reported"):
+        repository.stop(trial.id, attempt=attempt)
+    repository.report(trial.id, 1, {"score": 0.5, "train_loss": 2.0}, attempt=attempt)
+    assert not repository.stop(trial.id, attempt=attempt + 1)
+    assert repository.stop(trial.id, attempt=attempt)
+    stopped = repository.trial(study.id, 0)
+    assert (stopped.status, stopped.scores, stopped.score) == (TrialStatus.STOPPED, {1: 0.5}, None)
+    assert (stopped.reason, stopped.artifact) == ("", "")
+    assert not repository.report(trial.id, 2, {"score": 0.9}, attempt=attempt)
+    assert not repository.complete(trial.id, {}, {}, attempt=attempt)
+    assert not repository.fail(trial.id, "lost")
+    assert not repository.stop(trial.id)
+    assert not repository.requeue(trial.id)
+    assert repository.trial(study.id, 0) == stopped
+
+
 def test_trials_are_counted_by_kind(repository: Repository, add: Add, study: Study) -> None:
     add(1)
     repository.fail(add(2).id, "x")
@@ -200,6 +219,7 @@ def test_trials_are_counted_by_kind(repository: Repository, add: Add, study: Stu
         TrialStatus.WAITING: 1,
         TrialStatus.RUNNING: 1,
         TrialStatus.COMPLETE: 0,
+        TrialStatus.STOPPED: 0,
         TrialStatus.FAILED: 1,
     }
     assert sum(repository.count(study.id, TrialKind.HEAD_ONLY).values()) == 0

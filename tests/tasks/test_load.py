@@ -331,6 +331,54 @@ def test_moving_an_image_to_another_class_changes_the_fingerprint(tmp_path: Path
         load_task(settings)
 
 
+def test_a_part_of_validation_is_held_back(tmp_path: Path) -> None:
+    rows = [f"film {i}\t{'yes' if i % 5 else 'no'}" for i in range(100)]
+    (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    whole = resolve_task(str(tmp_path / "train.tsv"))
+    assert whole.confirmation is None
+    task = resolve_task(str(tmp_path / "train.tsv"), confirmation_fraction=0.5)
+    assert task.confirmation is not None
+    assert task.train.inputs == whole.train.inputs
+    assert not set(task.validation.inputs) & set(task.confirmation.inputs)
+    assert {*task.validation.inputs, *task.confirmation.inputs} == set(whole.validation.inputs)
+    assert np.bincount(task.confirmation.targets).tolist() == [2, 8]  # stratified
+    again = load_task(TaskSettings.from_json(json.loads(json.dumps(task.settings.to_json()))))
+    assert again.confirmation is not None
+    assert again.confirmation.inputs == task.confirmation.inputs
+
+
+def test_of_almost_nothing_nothing_is_held_back(tmp_path: Path) -> None:
+    for name, rows in (("train", 8), ("dev", 3)):
+        lines = [f"{name} {i}\t{'yes' if i % 2 else 'no'}" for i in range(rows)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    task = resolve_task(str(tmp_path / "train.tsv"), confirmation_fraction=0.5)
+    assert (len(task.validation), task.confirmation) == (3, None)
+
+
+def test_settings_of_before_there_was_a_confirmation(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(f"{i}\t{i % 2}\n" for i in range(20)))
+    told = resolve_task(str(tmp_path / "train.tsv")).settings.to_json()
+    del told["confirmation_fraction"]
+    assert load_task(TaskSettings.from_json(told)).confirmation is None
+    del told["data"]
+    with pytest.raises(KeyError):
+        TaskSettings.from_json(told)
+
+
+def test_the_starter_holds_back_whole_sources() -> None:
+    from autopeft.tasks.starter import source_of_image
+
+    whole = resolve_task("starter").validation
+    task = resolve_task("starter", confirmation_fraction=0.5)
+    assert task.confirmation is not None
+    assert len(task.validation) == len(task.confirmation) == 1_000
+    kept = {image.tobytes() for image in task.validation.inputs}  # type: ignore[union-attr]
+    is_kept = np.array([image.tobytes() in kept for image in whole.inputs])  # type: ignore[union-attr]
+    sources = source_of_image("validation")
+    assert not set(sources[is_kept]) & set(sources[~is_kept])
+    assert np.bincount(task.confirmation.targets).tolist() == [100] * 10
+
+
 def test_starter() -> None:
     pytest.importorskip("autopeft.tasks.starter", reason="the starter data are not there")
     task = resolve_task("starter")

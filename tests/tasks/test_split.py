@@ -36,6 +36,21 @@ def test_stratified() -> None:
     np.testing.assert_array_equal(np.bincount(targets[validation]), [20, 10, 2])
 
 
+@given(
+    groups=st.lists(st.integers(0, 30), min_size=40, max_size=80),
+    fraction=st.floats(0.1, 0.9),
+    seed=st.integers(0, 100),
+)
+def test_groups_stay_together(groups: list[int], fraction: float, seed: int) -> None:
+    of = np.array([*groups, 0, 1, 2, 3])  # four groups at least
+    kept, out = hold_out(of % 3, "classification", fraction, seed, of)
+    assert sorted([*kept, *out]) == list(range(len(of)))
+    assert not set(of[kept]) & set(of[out])
+    names = np.unique(of)
+    held_out = min(max(round(len(names) * fraction), SMALLEST), len(names) - SMALLEST)
+    assert len(np.unique(of[out])) == held_out
+
+
 def test_too_few_rows() -> None:
     with pytest.raises(DataError, match="3 rows are too few"):
         hold_out(np.array([0, 1, 0]), "classification", 0.5, 0)

@@ -1,0 +1,186 @@
+"""What the search found, trained anew: which trials that takes, what they say, and the front by what they say.
+
+The best of many noisy scores is too good: it was taken because it came out high (the winner's curse). So the members of
+the search's front, and the best of each baseline beside them, are trained again with seeds of their own and scored on
+examples that the search never saw. Pure functions over the trials of a study.
+
+References:
+    Cawley and Talbot (2010), "On over-fitting in model selection and subsequent selection bias in performance
+    evaluation", JMLR 11, sections 4 and 5: why the score that a choice was made by is no estimate of what was chosen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autopeft import pareto
+from autopeft.nouns import Trial, TrialKind, TrialStatus
+
+BASELINES = (TrialKind.HEAD_ONLY, TrialKind.LORA_QV)
+"""What a search is held against, from the cheapest."""
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What the confirming trials of one configuration say.
+
+    Attributes:
+        mean: Mean of the confirmed score over the seeds.
+        standard_error: Of the mean over the seeds; None of a single one.
+        seeds: How many seeds are complete.
+        failed: How many have failed.
+        held_back: Whether the scores are on examples that the search never saw; else on validation, with new seeds only.
+        examples: How many examples were held back; None where none were.
+        validation_mean: Mean score of the same trials on the examples that the search chose by.
+        test_mean: Mean test score of the same trials; None without a test split.
+        test_standard_error: Of that mean over the seeds; None of a single one.
+        gap: The search's own score less `mean`: positive where the search promised too much.
+    """
+
+    mean: float
+    standard_error: float | None
+    seeds: int
+    failed: int
+    held_back: bool
+    examples: int | None
+    validation_mean: float
+    test_mean: float | None
+    test_standard_error: float | None
+    gap: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The front as it is shown, and what is chosen from it.
+
+    Attributes:
+        members: By ascending cost; the last has the best score.
+        knee: See `autopeft.pareto.knee`; None of an empty front.
+        by_confirmed: Whether confirmed means decide, rather than the search's own scores.
+        fallen: Members of the search's own front that are not among these, by ascending cost.
+    """
+
+    members: tuple[Trial, ...]
+    knee: Trial | None
+    by_confirmed: bool
+    fallen: tuple[Trial, ...] = ()
+
+
+def search_front(trials: Sequence[Trial]) -> list[Trial]:
+    """The non-dominated complete trials of the search by its own scores, by ascending cost."""
+    found = [t for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
+    return [found[i] for i in pareto.front([(t.score or 0.0, t.trainable) for t in found])]
+
+
+def best_baseline(trials: Sequence[Trial], kind: TrialKind) -> Trial | None:
+    """The complete trial of a baseline with the best validation score; None before the first."""
+    scored = [t for t in trials if t.kind is kind and t.score is not None]
+    return max(scored, key=lambda t: t.score or 0.0, default=None)
+
+
+def missing(trials: Sequence[Trial], seeds: int, *, searched: bool = True) -> list[tuple[Trial, int]]:
+    """The confirming trials that are not there yet, in the order in which they are to be trained.
+
+    Each candidate's first seed comes before anyone's second, so that whenever it ends the candidates can be compared.
+
+    Args:
+        trials: All of the study.
+        seeds: Seeds that each candidate shall be trained with; they follow on the seed of its own trial.
+        searched: Whether the search is through. Until then its front may change, and only baselines are settled.
+
+    Returns:
+        (the candidate, the seed).
+    """
+    front = search_front(trials)
+    if not front:
+        return []
+    settled = [kind for kind in BASELINES if not any(t.kind is kind and not t.status.final for t in trials)]
+    held_against = [found for kind in settled if (found := best_baseline(trials, kind)) is not None]
+    there = {(t.configuration.key, t.seed) for t in trials if t.kind is TrialKind.CONFIRM}
+    candidates = {t.configuration.key: t for t in [*(front if searched else []), *held_against]}
+    pairs = [(t, t.seed + step) for step in range(1, seeds + 1) for t in candidates.values()]
+    return [(t, seed) for t, seed in pairs if (t.configuration.key, seed) not in there]
+
+
+def confirmed_score(trial: Trial) -> float | None:
+    """The score of a confirming trial: on what was held back, where something was; None unless complete."""
+    return None if trial.score is None else trial.measurements.get("confirmation_score", trial.score)
+
+
+def confirming(trials: Sequence[Trial], of: Trial) -> list[Trial]:
+    """The trials that train this trial's configuration anew, by number."""
+    if of.kind is TrialKind.CONFIRM:
+        return []
+    key = of.configuration.key
+    return [t for t in trials if t.kind is TrialKind.CONFIRM and t.configuration.key == key]
+
+
+def confirmed(trials: Sequence[Trial], of: Trial) -> Confirmed | None:
+    """What the confirming trials say of a trial's configuration; None if none of them is complete."""
+    anew = confirming(trials, of)
+    complete = [t for t in anew if t.score is not None]
+    if not complete or of.score is None:
+        return None
+    scores = [confirmed_score(t) or 0.0 for t in complete]
+    tests = [t.measurements["test_score"] for t in complete if "test_score" in t.measurements]
+    mean = _mean(scores)
+    return Confirmed(
+        mean=mean,
+        standard_error=_standard_error(scores),
+        seeds=len(complete),
+        failed=sum(t.status is TrialStatus.FAILED for t in anew),
+        held_back=all("confirmation_score" in t.measurements for t in complete),
+        examples=complete[0].details.get("confirmation_examples"),
+        validation_mean=_mean([t.score or 0.0 for t in complete]),
+        test_mean=_mean(tests) if tests else None,
+        test_standard_error=_standard_error(tests),
+        gap=of.score - mean,
+    )
+
+
+def choose(trials: Sequence[Trial]) -> Chosen:
+    """The front, its knee and its best: by confirmed means once every member of the search's front has been tried anew.
+
+    Then all that was ever confirmed takes part, also what a later trial has driven off the search's own front. A member
+    all of whose confirming trials failed has no score to be chosen by, and is not among the members.
+    """
+    front = search_front(trials)
+    done = {t.configuration.key for t in trials if t.kind is TrialKind.CONFIRM and t.status.final}
+    if front and all(t.configuration.key in done for t in front):
+        found = [
+            (t, said.mean)
+            for t in trials
+            if t.kind is TrialKind.SEARCH and (said := confirmed(trials, t)) is not None
+        ]
+        if found:
+            members, knee = _front(found)
+            return Chosen(members, knee, True, tuple(t for t in front if t not in members))
+    members, knee = _front([(t, t.score or 0.0) for t in front])
+    return Chosen(members, knee, False)
+
+
+def binomial_error(share: float, examples: int) -> float:
+    """The standard error of a share that was measured on so many independent examples.
+
+    >>> round(binomial_error(0.8, 1000), 4)
+    0.0126
+    """
+    return math.sqrt(max(share * (1 - share), 0.0) / examples)
+
+
+def _front(scored: Sequence[tuple[Trial, float]]) -> tuple[tuple[Trial, ...], Trial | None]:
+    points = [(score, trial.trainable) for trial, score in scored]
+    knee = pareto.knee(points)
+    return tuple(scored[i][0] for i in pareto.front(points)), None if knee is None else scored[knee][0]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _standard_error(values: Sequence[float]) -> float | None:
+    n = len(values)
+    if n < 2:
+        return None
+    mean = _mean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)

@@ -1,0 +1,7 @@
+"""The task's metric on the examples that the search never sees, measured by confirming trials only."""
+
+from autopeft.registry import Objective
+
+OBJECTIVE = Objective(
+    name="confirmation_score", direction="maximize", unit="", computed=False, title="Confirmed score"
+)

@@ -1,0 +1,6 @@
+"""The benchmarks are scripts beside each other, so their folder is put where Python looks."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -1,0 +1,60 @@
+import json
+import random
+
+import pytest
+from peft_table import table
+from peft_table.table import points
+
+from autopeft.nouns import Configuration
+from autopeft.pareto import hypervolume
+
+from .small import small_table
+
+
+def test_the_truth_is_the_mean_of_the_seeds_last_scores():
+    entry = next(iter(small_table().entries.values()))
+    last = [curve.validation[-1] for curve in entry.curves.values()]
+    assert entry.truth == pytest.approx(sum(last) / 2)
+    assert last[0] != last[1]
+
+
+def test_every_point_of_the_space_is_listed_once():
+    space = small_table().space
+    found = points(space)
+    assert len({c.key for c in found}) == len(found) == space.cardinality
+
+
+def test_an_evaluation_is_one_of_the_recorded_trainings():
+    small = small_table()
+    entry = next(iter(small.entries.values()))
+    drawn = {small.draw(entry.configuration, random.Random(i)) for i in range(20)}
+    assert drawn == set(entry.curves.values())
+    with pytest.raises(KeyError):
+        small.draw(Configuration.of([], 0.5), random.Random(0))
+
+
+def test_the_whole_tables_hypervolume_is_the_products_over_the_head_alone():
+    small = small_table()
+    truths = [(entry.truth, entry.trainable) for entry in small.entries.values()]
+    assert small.total == hypervolume(
+        truths, reference_score=0.4, smallest=small.space.smallest, limit=small.space.limit
+    )
+    assert 0 < small.hypervolume(list(small.entries.values())[:3]) < small.total
+
+
+def test_an_unfinished_log_is_filled_in_and_says_so(tmp_path):
+    _, layout = table.read_backbone(table.model_path("starter"))
+    space = table.read_space((table.HERE / "images.yaml").read_text(encoding="utf-8"), "images.yaml")
+    bound = space.bind(layout.shape, layout.shape.parameters)
+    lines = []
+    for number, configuration in enumerate(points(bound)[::97]):
+        epochs = [{"epoch": e, "validation": 0.5, "test": 0.4, "seconds": 1.0 * e} for e in (1, 2)]
+        cost = bound.cost(bound.assignment(configuration))
+        row = {"configuration": configuration.to_json(), "trainable": cost, "seed": 0, "reason": ""}
+        lines.append(json.dumps({**row, "epochs": epochs, "reason": "exploded" if number == 0 else ""}))
+    log = tmp_path / "images.jsonl"
+    log.write_text("\n".join(lines), encoding="utf-8")
+    found = table.load_images(log)
+    assert not found.complete
+    assert len(found.entries) == bound.cardinality == 1_953
+    assert found.space.limit == bound.largest
