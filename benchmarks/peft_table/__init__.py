@@ -1,0 +1,1 @@
+"""Tables of real trainings, and reading them."""

@@ -1,0 +1,222 @@
+"""Tables of real trainings: what `benchmarks/search_quality.py` searches.
+
+    python benchmarks/peft_table/make.py images     # 4,494 trainings, about 80 minutes on two quiet cores
+    python benchmarks/peft_table/make.py text       # 400 trainings
+
+Every training is a trial as a search would run it (`autopeft.train.Workbench`), scored on validation and on test after
+every epoch. Each finished training is a line of `<name>.jsonl` in --work, and the same command goes on from there; when
+all are there, `<name>.parquet` is written, a row an epoch. README.md says what the columns mean.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from autopeft.dsl import BoundSpace, Levels, read_space, trainable_parameters
+from autopeft.errors import TrialError
+from autopeft.nouns import Configuration
+from autopeft.tasks.batches import Encoded, EncodedImages, EncodedText
+from autopeft.tasks.load import resolve_task
+from autopeft.train import Training, Workbench
+
+HERE = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What is trained.
+
+    Attributes:
+        backbone, overrides, data: As of a search.
+        examples: How many of each split are used: the first ones, or all there are.
+        training: Of every trial.
+        sample: Configurations drawn from the space; None for all of it.
+        seeds: Of every configuration.
+        more_seeds: Of a random tenth of them.
+    """
+
+    backbone: str
+    overrides: dict[str, Any]
+    data: str
+    examples: dict[str, int]
+    training: Training
+    sample: int | None
+    seeds: tuple[int, ...]
+    more_seeds: tuple[int, ...]
+
+
+TABLES = {
+    "images": Table(
+        backbone="starter",
+        overrides={},
+        data="starter",
+        examples={"train": 192, "validation": 200, "test": 100},
+        training=Training(epochs=6, batch_size=32),
+        sample=None,
+        seeds=(0, 1),
+        more_seeds=(2, 3, 4),
+    ),
+}
+
+
+def prepare(name: str) -> tuple[Workbench, BoundSpace]:
+    """The backbone with the data on it, and the space without a budget: all of it is trained."""
+    table = TABLES[name]
+    torch.set_num_threads(1)
+    task = resolve_task(table.data, split_seed=0)
+    bench = Workbench.prepare(table.backbone, table.overrides, task.settings, table.training)
+    bench.data = {split: first(data, table.examples[split]) for split, data in bench.data.items()}
+    shape = bench.backbone.layout.shape
+    space = read_space((HERE / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+    return bench, space.bind(shape, shape.parameters)
+
+
+def first(data: Encoded, n: int) -> Encoded:
+    """The first n examples of a split."""
+    if isinstance(data, EncodedImages):
+        return EncodedImages(data.pixel_values[:n], data.labels[:n])
+    features = {name: rows[:n] for name, rows in data.features.items()}
+    return EncodedText(features, data.labels[:n], data.tokenizer)
+
+
+def configurations(name: str, space: BoundSpace) -> list[Configuration]:
+    """The table's configurations in an order that the seed 0 has drawn, so that a part of them is a sample."""
+    rng = random.Random(0)
+    sample = TABLES[name].sample
+    if sample is None:
+        levels = [d.values if isinstance(d, Levels) else (d.low,) for d in space.decisions]
+        points = {space.canonical(assignment): None for assignment in itertools.product(*levels)}
+        found = [space.configuration(point) for point in points]
+        rng.shuffle(found)
+        return found
+    drawn: dict[str, Configuration] = {}
+    while len(drawn) < sample:
+        one = space.configuration(space.sample(rng, 1)[0])
+        drawn[one.key] = one
+    return list(drawn.values())
+
+
+def jobs(name: str, space: BoundSpace) -> Iterator[tuple[Configuration, int]]:
+    """Every training: the first seed of all, then the next, then the further seeds of a tenth."""
+    table = TABLES[name]
+    all_of_them = configurations(name, space)
+    yield from itertools.product(all_of_them, table.seeds[:1])
+    for seed in table.seeds[1:]:
+        yield from itertools.product(all_of_them, (seed,))
+    for seed in table.more_seeds:
+        yield from itertools.product(all_of_them[: len(all_of_them) // 10], (seed,))
+
+
+_bench: Workbench
+
+
+def begin(name: str) -> None:
+    """A worker process: backbone and data once."""
+    global _bench
+    _bench, _ = prepare(name)
+
+
+def train(configuration: dict[str, Any], seed: int) -> dict[str, Any]:
+    """One training, as a line of the log."""
+    found = Configuration.from_json(configuration)
+    began, epochs, reason, peak = time.process_time(), [], "", None
+    try:
+        for report in _bench.trial(found, seed, None, whole_rungs=True):
+            values = report.values
+            epochs.append(
+                {
+                    "epoch": report.rung,
+                    "validation": values["score"],
+                    "test": values["test_score"],
+                    "train_loss": values["train_loss"],
+                    "seconds": time.process_time() - began,
+                }
+            )
+            peak = values.get("peak_memory_bytes", peak)
+    except TrialError as error:
+        reason = str(error)
+    return {
+        "key": found.key,
+        "seed": seed,
+        "configuration": configuration,
+        "trainable": trainable_parameters(found, _bench.backbone.layout.shape),
+        "reason": reason,
+        "peak_memory_bytes": peak,
+        "epochs": epochs,
+    }
+
+
+def write(name: str, log: Path) -> Path:
+    """The log as a table: a row an epoch; of a failed training, a row with its reason."""
+    rows = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        same = {
+            "configuration": json.dumps(one["configuration"], sort_keys=True),
+            "trainable": one["trainable"],
+            "seed": one["seed"],
+            "status": "failed" if one["reason"] else "complete",
+            "reason": one["reason"],
+            "peak_memory_bytes": one["peak_memory_bytes"],
+        }
+        nothing = dict.fromkeys(("validation", "test", "train_loss", "seconds"))
+        rows += [{**same, **epoch} for epoch in one["epochs"] or [{"epoch": 0, **nothing}]]
+    rows.sort(key=lambda row: (row["trainable"], row["configuration"], row["seed"], row["epoch"]))
+    path = HERE / f"{name}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=TABLES)
+    parser.add_argument("--work", type=Path, default=HERE / "work", help="folder of the log")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only-write", action="store_true", help="write the table from what is there")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    log = args.work / f"{args.name}.jsonl"
+    log.touch()
+    if not args.only_write:
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        there = {(one["key"], one["seed"]) for one in lines}
+        _, space = prepare(args.name)
+        left = [(c, seed) for c, seed in jobs(args.name, space) if (c.key, seed) not in there]
+        total, began = len(there) + len(left), time.monotonic()
+        print(f"{len(there)} of {total} trainings are there", flush=True)
+        with (
+            log.open("a", encoding="utf-8") as out,
+            ProcessPoolExecutor(
+                args.workers, multiprocessing.get_context("spawn"), begin, (args.name,)
+            ) as pool,
+        ):
+            futures = [pool.submit(train, c.to_json(), seed) for c, seed in left]
+            for done, future in enumerate(as_completed(futures), start=1):
+                out.write(json.dumps(future.result()) + "\n")
+                out.flush()
+                if done % 50 == 0:
+                    rate = done / (time.monotonic() - began)
+                    print(
+                        f"{len(there) + done} of {total}, {(len(left) - done) / rate / 60:.0f} minutes left",
+                        flush=True,
+                    )
+    path = write(args.name, log)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
