@@ -260,6 +260,9 @@ def draw_trial(record: Mapping[str, Any]) -> RenderableType:
     return Padding(Group(head, Text(), grid), (1, 0, 1, 2))
 
 
+_RANKED = 5  # configurations of a probe that are shown
+
+
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     share = show_share(record["share"])
     facts = [("Failed", record["reason"])] if record["reason"] else []
@@ -279,6 +282,11 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts += [("by epoch", by_epoch)] if by_epoch else []
     facts += _confirmation(record)
     facts += [_measurement(name, value) for name, value in record["measurements"].items()]
+    if record["ranking"]:
+        facts.append(
+            ("Ranked", f"{len(record['ranking'])} configurations, by what could be gained at first:")
+        )
+        facts += [("", f"{one['score']:.3g}  {one['description']}") for one in record["ranking"][:_RANKED]]
     facts += [
         ("Learning rate", f"{record['configuration']['learning_rate']:g}"),
         *((f"Module {i}", _module(m)) for i, m in enumerate(record["configuration"]["modules"], start=1)),

@@ -40,14 +40,19 @@ def searched(trials: Iterable[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.kind is TrialKind.SEARCH]
 
 
-def probed(space: BoundSpace, trials: Iterable[Trial]) -> list[Observation]:
-    """What the study's probe says of points, on a scale of its own; nothing before it is complete.
+def probed(space: BoundSpace, trials: Iterable[Trial]) -> list[list[Observation]]:
+    """What the study's probe says of points, each set on a scale of its own; nothing before it is complete.
 
-    See `autopeft.train.elastic.gradient_scores`.
+    The first set is of the whole gradients, the others of their parts by kind of module, if there are several; see
+    `autopeft.train.elastic.gradient_scores`.
     """
     found = [t for t in trials if t.kind is TrialKind.PROBE and t.status is TrialStatus.COMPLETE]
-    rows = found[0].details["ranking"] if found else []
-    return [Observation(space.assignment(Configuration.from_json(one)), score) for one, score in rows]
+    if not found:
+        return []
+    rows, parts = found[0].details["ranking"], found[0].details["parts"]
+    points = [space.assignment(Configuration.from_json(one)) for one, _ in rows]
+    sets = [[score for _, score in rows], *(parts.values() if len(parts) > 1 else ())]
+    return [[Observation(p, value) for p, value in zip(points, one, strict=True)] for one in sets]
 
 
 def observations(space: BoundSpace, trials: Iterable[Trial]) -> list[Observation]:

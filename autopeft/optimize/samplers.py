@@ -59,7 +59,7 @@ def find_suggester(name: str, beliefs: Sequence[Sequence[Observation]] = ()) -> 
         fitted = _Fitted()
 
         def suggest_with_beliefs(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
-            told = [*beliefs, probed(space, trials)]
+            told = [*beliefs, *probed(space, trials)]
             return suggest_botorch(space, trials, seed, beliefs=fitted(space, told))
 
         return suggest_with_beliefs

@@ -8,7 +8,8 @@ Notation:
     k(x, x') = s M(sqrt(sum_g |A_g (x_g - x'_g)|^2 / (d_g l_g^2)))    all groups in interaction; d_g columns
              + sum_i w_i M(|x_i - x'_i| / l_i)                        each decision for itself (switches: w_i x_i x'_i)
              + t c c' + r u^T A_u^T A_u u'                            trends in the log cost and in the amounts
-             + sum_b v_b m_b(x) m_b(x')                               beliefs, each with a weight that is learnt
+             + sum_b v_b m_b(x) m_b(x') + z_b M(|m_b(x) - m_b(x')| / l_b)
+                                                                      beliefs, each with weights that are learnt
              + 1                                                      the mean
 
 with M the Matern 5/2 kernel. Each decision for itself is what makes few observations go far: most of what a configuration is
@@ -74,6 +75,8 @@ class _Kernel:
             *[_ALONE] * many,
             *[_LENGTH] * len(self.features.scales),
             *[_BELIEF] * self.beliefs,
+            *[_ALONE] * self.beliefs,
+            *[_LENGTH] * self.beliefs,
             *[_TREND] * 2,
             _TOGETHER,
         ]
@@ -104,7 +107,7 @@ class _Kernel:
 
     def __call__(self, terms: "_Terms", log: Tensor) -> Tensor:
         """(n, m), from the logarithms of all hyperparameters but the noise."""
-        lengths, switches, alone, own, beliefs, trends, together = self._split(log)
+        lengths, switches, alone, own, beliefs, bent, bends, trends, together = self._split(log)
         near = torch.einsum("gnm,g->nm", terms.groups, torch.exp(-2 * lengths))
         k = torch.exp(together) * _matern(near) + 1.0
         k = k + (terms.a * torch.exp(switches)) @ terms.b.T
@@ -113,21 +116,25 @@ class _Kernel:
         k = k + torch.exp(trends[0]) * terms.trend + torch.exp(trends[1]) * terms.amounts
         if self.beliefs:
             k = k + (terms.m * torch.exp(beliefs)) @ terms.o.T
+            apart = (terms.m.T[:, :, None] - terms.o.T[:, None, :]) ** 2
+            k = k + torch.einsum(
+                "bnm,b->nm", _matern(apart * torch.exp(-2 * bends)[:, None, None]), torch.exp(bent)
+            )
         return k
 
     def diagonal(self, a: Tensor, log: Tensor) -> Tensor:
         """k(x, x) of every point, (n,)."""
-        _, switches, alone, _, beliefs, trends, together = self._split(log)
+        _, switches, alone, _, beliefs, bent, _, trends, together = self._split(log)
         first, last = self.features.amounts.columns
         amounts = (a[:, first:last] @ self.features.amounts.alike.T).square().sum(1)
-        k = torch.exp(together) + 1.0 + torch.exp(alone).sum()
+        k = torch.exp(together) + 1.0 + torch.exp(alone).sum() + torch.exp(bent).sum()
         k = k + a[:, list(self.features.switches)].square() @ torch.exp(switches)
         k = k + torch.exp(trends[0]) * a[:, self.features.cost].square() + torch.exp(trends[1]) * amounts
         return k + a[:, last:].square() @ torch.exp(beliefs)
 
     def _split(self, log: Tensor) -> tuple[Tensor, ...]:
         scales, switches = len(self.features.scales), len(self.features.switches)
-        counts = [len(self.features.groups), switches, scales, scales, self.beliefs, 2, 1]
+        counts = [len(self.features.groups), switches, scales, scales, *[self.beliefs] * 3, 2, 1]
         return torch.split(log, counts)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from autopeft.confirmation import choose
 from autopeft.errors import InputError, nearest
-from autopeft.nouns import Study, Trial, TrialStatus
+from autopeft.nouns import Study, Trial, TrialKind, TrialStatus
 
 if TYPE_CHECKING:
     from autopeft.store import Repository
@@ -29,6 +29,10 @@ def pick(repository: "Repository", study: Study, what: str) -> Trial:
     what = what.strip().lower()
     if what.isdecimal() and len(what) < 10:  # what a database's integer holds
         trial = repository.trial(study.id, int(what))
+        if trial.kind is TrialKind.PROBE:
+            raise InputError(
+                f"trial {trial.number} cannot be picked: it is the probe, which trains no adapter."
+            )
         if trial.status is TrialStatus.FAILED:
             raise InputError(
                 f"trial {trial.number} cannot be picked: it failed ({trial.reason.rstrip('.')})."

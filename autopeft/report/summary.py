@@ -180,7 +180,8 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
     Keys as the fields of `Trial`, with `study`, `key`, `description` and `share` added; `scores` is a list of
     objects with `epoch` and `score`. `confirmed` is as in `Row`, or None; `confirmations` are the trials that train its
     configuration anew (`number`, `seed`, `status`, `score`: the confirmed one); of such a trial, `confirms` are the
-    numbers of those that it trains anew.
+    numbers of those that it trains anew. Of a probe, `ranking` are the configurations that it ranked, the best first
+    (`configuration`, `description`, `score`: on a scale of its own).
 
     Raises:
         StudyError: There is no such trial, or the database does not answer.
@@ -212,9 +213,18 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
             for t in confirming(trials, trial)
         ],
         "confirms": [t.number for t in trials if trial in confirming(trials, t)],
-        "details": dict(trial.details),
+        "details": {name: value for name, value in trial.details.items() if name not in ("ranking", "parts")},
+        "ranking": _ranking(study, trial),
         "artifact": trial.artifact or None,
     }
+
+
+def _ranking(study: Study, trial: Trial) -> list[dict[str, Any]]:
+    layers = int(study.settings["backbone"]["layers"])
+    return [
+        {"configuration": one, "description": describe(Configuration.from_json(one), layers), "score": score}
+        for one, score in sorted(trial.details.get("ranking", []), key=lambda pair: -pair[1])
+    ]
 
 
 def studies_table(repository: "Repository") -> list[dict[str, Any]]:

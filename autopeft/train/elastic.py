@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -294,6 +294,8 @@ class Ranking:
     Attributes:
         scores: Configurations, each once, and what ranks them: larger is better, on a scale of its own. The learning
             rate of an assignment has no say in it.
+        parts: Of the gradient ranking, each score's parts by kind of module and site, such as `bottleneck parallel ffn`, in the
+            order of `scores`: how much a gradient is worth differs between kinds, so who has measured scores can weigh them anew.
         head_score: The task's metric of the adapter at its start, which is the backbone with its head, on a sample of the
             validation split; None where that is no part of the ranking.
         seconds: Wall time that it took.
@@ -301,6 +303,7 @@ class Ranking:
 
     scores: tuple[tuple[Assignment, float], ...]
     seconds: float
+    parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     head_score: float | None = None
 
 
@@ -387,28 +390,36 @@ def gradient_scores(
         chosen = epoch_order(len(bench.data["train"]), seed, epochs)[:examples]
         squares = elastic.squares(list(bench.batches("train", chosen, bench.training.batch_size)))
         scores = []
+        parts: dict[str, list[float]] = {_kind(spot): [] for spot in elastic.largest}
         for point in _drawn(space, random.Random(seed), configurations):
-            taken = cuts(space.configuration(point), space.shape)
-            total = 0.0
-            for (
-                spot,
-                cut,
-            ) in taken.items():  # a module's gradient is as large as what its output is multiplied with
+            total = dict.fromkeys(parts, 0.0)
+            for spot, cut in cuts(space.configuration(point), space.shape).items():
+                # A module's gradient is as large as what its output is multiplied with.
                 times = _scale(spot, cut) / _scale(spot, elastic.largest[spot])
-                total += times**2 * squares[spot](cut.size)
-            scores.append((point, math.sqrt(total)))
+                total[_kind(spot)] += times**2 * squares[spot](cut.size)
+            scores.append((point, math.sqrt(sum(total.values()))))
+            for kind, square in total.items():
+                parts[kind].append(math.sqrt(square))
         head_score = bench.score(elastic.attached.runner, "validation", RUNG_EXAMPLES)
     finally:
         elastic.close()
-    return Ranking(tuple(scores), time.monotonic() - began, head_score)
+    found = {kind: tuple(values) for kind, values in parts.items()}
+    return Ranking(tuple(scores), time.monotonic() - began, found, head_score)
 
 
 def probe(bench: Workbench, space: BoundSpace, seed: int) -> Iterator[Report]:
-    """`gradient_scores` as a trial: one report, with the configurations and what ranks them in its details."""
+    """`gradient_scores` as a trial: one report, with the configurations and what ranks them, in parts too, in its details."""
     ranking = gradient_scores(bench, space, seed)
     scores = [[space.configuration(point).to_json(), score] for point, score in ranking.scores]
+    parts = {kind: list(values) for kind, values in ranking.parts.items()}
     head = math.nan if ranking.head_score is None else ranking.head_score
-    yield Report(1, {"score": head, "seconds": ranking.seconds}, True, {"ranking": scores})
+    values = {"score": head, "seconds": ranking.seconds}
+    yield Report(1, values, True, {"ranking": scores, "parts": parts})
+
+
+def _kind(spot: Spot) -> str:
+    position = dict(spot.options).get("position", "")
+    return " ".join(filter(None, (spot.type, str(position), spot.site)))
 
 
 def _put_on(bench: Workbench, space: BoundSpace, seed: int) -> Elastic:

@@ -36,16 +36,20 @@ def make(space: BoundSpace, seed: int, evaluations: int, probe: bool = True, wit
         without: A key of `WITHOUT`: the ingredient that is left out.
     """
     known = objectives()
-    beliefs = [probed(space, seed)] if probe else []
+    beliefs = probed(space, seed) if probe else []
     optimizer = autopeft.Optimizer(space, [known["score"], known["trainable"]], seed=seed, beliefs=beliefs)
     return _Without(optimizer, without) if without else optimizer
 
 
-def probed(space: BoundSpace, seed: int) -> list[Observation]:
+def probed(space: BoundSpace, seed: int) -> list[list[Observation]]:
     """What the probe of a seed says; there are as many as repeats in the standard set, and then from the first again."""
     rankings = json.loads(PROBE.read_text(encoding="utf-8"))["rankings"]
     by_key = {configuration.key: space.assignment(configuration) for configuration in points(space)}
-    return [Observation(by_key[key], score) for key, score in rankings[seed % len(rankings)].items()]
+    ranking = rankings[seed % len(rankings)]
+    return [
+        [Observation(by_key[key], value) for key, value in zip(ranking, one, strict=True)]
+        for one in zip(*ranking.values(), strict=True)
+    ]
 
 
 def _alone(self: Group) -> torch.Tensor:

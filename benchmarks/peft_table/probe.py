@@ -4,7 +4,8 @@
 
 A search begins with one probe (`autopeft.train.elastic.gradient_scores`), which takes less time than one of the table's trainings.
 It depends on a seed, so there is one for each of twenty repeats of a benchmark, as each would have its own. Writes
-probe.json: the CPU seconds of each, and configuration keys with what ranks them, larger is better.
+probe.json: the CPU seconds of each, and configuration keys with what ranks them, larger is better: the norm of the whole
+gradient, and of its parts by kind of module.
 """
 
 import json
@@ -28,7 +29,13 @@ def main() -> None:
         began = time.process_time()
         ranking = gradient_scores(bench, space, seed)
         seconds.append(round(time.process_time() - began, 2))
-        rankings.append({space.configuration(p).key: float(f"{score:.4g}") for p, score in ranking.scores})
+        values = zip(*([score for _, score in ranking.scores], *ranking.parts.values()), strict=True)
+        rankings.append(
+            {
+                space.configuration(point).key: [float(f"{value:.4g}") for value in row]
+                for (point, _), row in zip(ranking.scores, values, strict=True)
+            }
+        )
         print(f"seed {seed}: {len(rankings[-1])} configurations in {seconds[-1]} CPU seconds", flush=True)
     text = json.dumps({"cpu_seconds": seconds, "rankings": rankings})
     (HERE / "probe.json").write_text(text + "\n", encoding="utf-8")

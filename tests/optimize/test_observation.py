@@ -36,7 +36,8 @@ def test_every_status_says_what_it_can() -> None:
 
 
 def probe(ranking: list[tuple[Configuration, float]], status: TrialStatus = TrialStatus.COMPLETE) -> Trial:
-    details = {"ranking": [[configuration.to_json(), score] for configuration, score in ranking]}
+    rows = [[configuration.to_json(), score] for configuration, score in ranking]
+    details = {"ranking": rows, "parts": {"a": [0.0] * len(rows), "b": [2 * score for _, score in ranking]}}
     nothing = Configuration.of([], 1e-3)
     return Trial(0, 0, TrialKind.PROBE, nothing, 0, 0, status, scores={1: 0.5}, details=details)
 
@@ -45,9 +46,10 @@ def test_what_a_probe_says() -> None:
     bound = problem.space()
     points = [bound.canonical(p) for p in bound.sample(random.Random(0), 5)]
     trial = probe([(bound.configuration(p), float(i)) for i, p in enumerate(points)])
-    assert [(one.assignment, one.score) for one in probed(bound, [trial])] == [
-        (p, float(i)) for i, p in enumerate(points)
-    ]
+    whole, first, second = probed(bound, [trial])
+    assert [(one.assignment, one.score) for one in whole] == [(p, float(i)) for i, p in enumerate(points)]
+    assert [one.score for one in first] == [0.0] * 5
+    assert [(one.assignment, one.score) for one in second] == [(p, 2.0 * i) for i, p in enumerate(points)]
     assert probed(bound, [replace(trial, status=TrialStatus.RUNNING, scores={})]) == []
     assert observations(bound, [trial]) == []
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from autopeft.errors import InputError, StudyError
-from autopeft.nouns import Study
+from autopeft.nouns import Configuration, Study, TrialKind
 from autopeft.report import pick, studies_table, summarise, trial_record
 from autopeft.store import Repository
 
@@ -209,3 +209,17 @@ def test_nothing_is_picked_from_no_front(url: str) -> None:
     study = empty(url)
     with Repository.open(url) as repository, pytest.raises(InputError, match="'new' has no front yet"):
         pick(repository, study, "knee")
+
+
+def test_a_probe_tells_its_ranking_and_cannot_be_picked(repository: Repository, study: Study) -> None:
+    trial = repository.add_trial(study.id, TrialKind.PROBE, Configuration.of([], 1e-3), 0, seed=0)
+    repository.start_trial(trial.id)
+    repository.report(trial.id, 1, {"score": 0.5})
+    ranking = [[serial(size).to_json(), float(size)] for size in (1, 4, 2)]
+    repository.complete(trial.id, {"seconds": 1.0}, {"ranking": ranking}, "")
+    record = trial_record(repository, study, trial.number)
+    assert [one["score"] for one in record["ranking"]] == [4.0, 2.0, 1.0]
+    assert record["ranking"][0]["description"] == "serial 4 in layers 0 2, lr 0.003"
+    assert record["details"] == {}
+    with pytest.raises(InputError, match="it is the probe, which trains no adapter"):
+        pick(repository, study, str(trial.number))
