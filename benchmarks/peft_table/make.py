@@ -1,7 +1,7 @@
 """Tables of real trainings: what `benchmarks/search_quality.py` searches.
 
     python benchmarks/peft_table/make.py images     # 4,494 trainings, about 80 minutes on two quiet cores
-    python benchmarks/peft_table/make.py text       # 400 trainings
+    python benchmarks/peft_table/make.py text --model MINILM --data sst2/train.tsv --test sst2/dev.tsv    # 400 trainings
 
 Every training is a trial as a search would run it (`autopeft.train.Workbench`), scored on validation and on test after
 every epoch. Each finished training is a line of `<name>.jsonl` in --work, and the same command goes on from there; when
@@ -39,7 +39,8 @@ class Table:
     """What is trained.
 
     Attributes:
-        backbone, overrides, data: As of a search.
+        backbone, data: As of a search; empty where they are given by --model and --data.
+        overrides: Fields of the backbone's configuration that are changed.
         examples: How many of each split are used: the first ones, or all there are.
         training: Of every trial.
         sample: Configurations drawn from the space; None for all of it.
@@ -68,15 +69,37 @@ TABLES = {
         seeds=(0, 1),
         more_seeds=(2, 3, 4),
     ),
+    "text": Table(
+        backbone="",
+        overrides={"num_hidden_layers": 2},
+        data="",
+        examples={"train": 384, "validation": 300, "test": 300},
+        training=Training(epochs=4, batch_size=32),
+        sample=400,
+        seeds=(0,),
+        more_seeds=(1, 2, 3, 4),
+    ),
 }
 
 
-def prepare(name: str) -> tuple[Workbench, BoundSpace]:
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a table's model and data are, if they do not ship with autopeft: folders and files, as of a search."""
+
+    model: str | None = None
+    data: str | None = None
+    test: str | None = None
+
+
+def prepare(name: str, source: Source = Source()) -> tuple[Workbench, BoundSpace]:
     """The backbone with the data on it, and the space without a budget: all of it is trained."""
     table = TABLES[name]
     torch.set_num_threads(1)
-    task = resolve_task(table.data, split_seed=0)
-    bench = Workbench.prepare(table.backbone, table.overrides, task.settings, table.training)
+    task = resolve_task(
+        source.data or table.data, test=source.test, validation_fraction=0.02, split_seed=0, max_length=48
+    )
+    backbone = source.model or table.backbone
+    bench = Workbench.prepare(backbone, table.overrides, task.settings, table.training)
     bench.data = {split: first(data, table.examples[split]) for split, data in bench.data.items()}
     shape = bench.backbone.layout.shape
     space = read_space((HERE / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
@@ -122,10 +145,10 @@ def jobs(name: str, space: BoundSpace) -> Iterator[tuple[Configuration, int]]:
 _bench: Workbench
 
 
-def begin(name: str) -> None:
+def begin(name: str, source: Source) -> None:
     """A worker process: backbone and data once."""
     global _bench
-    _bench, _ = prepare(name)
+    _bench, _ = prepare(name, source)
 
 
 def train(configuration: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -185,6 +208,9 @@ def main() -> None:
     )
     parser.add_argument("name", choices=TABLES)
     parser.add_argument("--work", type=Path, default=HERE / "work", help="folder of the log")
+    parser.add_argument("--model", help="folder of the backbone, where the table has none of its own")
+    parser.add_argument("--data", help="training file, where the table has none of its own")
+    parser.add_argument("--test", help="test file")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only-write", action="store_true", help="write the table from what is there")
     args = parser.parse_args()
@@ -194,14 +220,17 @@ def main() -> None:
     if not args.only_write:
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         there = {(one["key"], one["seed"]) for one in lines}
-        _, space = prepare(args.name)
+        source = Source(args.model, args.data, args.test)
+        if not (TABLES[args.name].data or (source.model and source.data and source.test)):
+            parser.error(f"the table of {args.name} needs --model, --data and --test")
+        _, space = prepare(args.name, source)
         left = [(c, seed) for c, seed in jobs(args.name, space) if (c.key, seed) not in there]
         total, began = len(there) + len(left), time.monotonic()
         print(f"{len(there)} of {total} trainings are there", flush=True)
         with (
             log.open("a", encoding="utf-8") as out,
             ProcessPoolExecutor(
-                args.workers, multiprocessing.get_context("spawn"), begin, (args.name,)
+                args.workers, multiprocessing.get_context("spawn"), begin, (args.name, source)
             ) as pool,
         ):
             futures = [pool.submit(train, c.to_json(), seed) for c, seed in left]
