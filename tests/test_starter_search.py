@@ -22,6 +22,8 @@ from autopeft.store import Repository
 pytestmark = pytest.mark.slow
 
 SMALL = ("search", "--budget", "0.5%", "--epochs", "1")
+BASELINES = 12  # before the search: two, at six learning rates each; then the probe
+SEARCHED = range(BASELINES + 1, BASELINES + 5)  # the trials of a search of four
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,9 @@ def test_front_is_inside_the_budget(folder: Path) -> None:
 
 
 def test_every_trial_is_recorded(folder: Path) -> None:
-    for number in range(16):
+    probe = answer(folder, "show", "small", str(BASELINES))
+    assert (probe["kind"], probe["status"], probe["scores"]) == ("probe", "complete", [])
+    for number in (*range(BASELINES), *SEARCHED):
         trial = answer(folder, "show", "small", str(number))
         assert trial["status"] == "complete", trial["reason"]
         assert [score["epoch"] for score in trial["scores"]] == [1]
@@ -72,7 +76,7 @@ def test_the_front_is_confirmed(folder: Path) -> None:
         assert [one["seed"] for one in anew] == [1, 2, 3]
         assert sum(one["score"] for one in anew) / 3 == pytest.approx(found["mean"])
         assert len({one["score"] for one in anew}) > 1  # seeds of their own
-    for number in range(16):  # the search was never told a score on what was held back
+    for number in (*range(BASELINES), *SEARCHED):  # the search was never told a score on what was held back
         assert "confirmation_score" not in answer(folder, "show", "small", str(number))["measurements"]
 
 
@@ -95,7 +99,7 @@ def test_more_seeds_train_what_is_missing_only(folder: Path, tmp_path: Path) -> 
 
 def test_a_confirmation_that_was_killed_goes_on(tmp_path: Path) -> None:
     call = (*SMALL, "--trials", "2", "--study", "killed", "--confirm-seeds", "2")
-    code, said, session = stop_after(tmp_path, 16, KILL, *call)  # 14 are the search and its baselines
+    code, said, session = stop_after(tmp_path, BASELINES + 1 + 2 + 2, KILL, *call)  # two of the confirmation
     assert code == -KILL, said
     assert wait_for(lambda: not training_workers(session), 20)
     before = answer(tmp_path, "front", "killed")["confirmations"]["complete"]
@@ -185,12 +189,12 @@ def test_killed_search_goes_on(tmp_path: Path) -> None:
     assert len(before) >= 4  # all that was said to be done is in the database
     done = autopeft(tmp_path, *call)
     assert done.returncode == 0, done.stderr
-    trials = [answer(tmp_path, "show", "killed", str(n)) for n in range(16)]
+    trials = [answer(tmp_path, "show", "killed", str(n)) for n in range(SEARCHED.stop)]
     assert all(t["status"] == "complete" for t in trials)
     assert all(trials[n] == t for n, t in before.items())  # a finished trial never changes
     configurations = [json.dumps([t["kind"], t["configuration"]], sort_keys=True) for t in trials]
-    assert len(set(configurations)) == 16  # none twice
-    assert autopeft(tmp_path, "show", "killed", "16").returncode == 2  # and none too many
+    assert len(set(configurations)) == SEARCHED.stop  # none twice
+    assert autopeft(tmp_path, "show", "killed", str(SEARCHED.stop)).returncode == 2  # and none too many
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -213,7 +217,7 @@ def test_starts_from_an_earlier_study(folder: Path, tmp_path: Path) -> None:
     with Repository.open(f"sqlite:///{tmp_path}/autopeft.db") as repository:
         study, small = repository.get_study(name), repository.get_study("small")
         (used,) = study.settings["warm_start"]
-        assert used == {"study": "small", "id": small.id, "trials": [12, 13, 14, 15]}
+        assert used == {"study": "small", "id": small.id, "trials": list(SEARCHED)}
         # The earlier study goes on: the same command means the same study, and it knows no more.
         one = repository.trials(study.id)[-1]
         more = repository.add_trial(small.id, TrialKind.SEARCH, one.configuration, one.trainable, 7)
