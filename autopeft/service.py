@@ -184,6 +184,7 @@ def search(
         _check_warm_start(url, warm_start, sampler, study)
     tell(Phase("reading the data"))
     from autopeft.optimize import find_suggester
+    from autopeft.optimize.suggest import believe
     from autopeft.tasks.load import resolve_task
 
     task = resolve_task(
@@ -231,7 +232,7 @@ def search(
     with Repository.open(url) as repository:
         settings["fidelity"] = fidelity or _fidelity_so_far(repository, study)
         settings["probe"] = _probe_so_far(repository, study) if probe is None else probe
-        record, resumed, beliefs = _find_study(repository, study or _default_name(settings), settings, bound)
+        record, resumed, observed = _find_study(repository, study or _default_name(settings), settings, bound)
         owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         repository.acquire(record.id, owner=owner, host=socket.gethostname(), pid=os.getpid())
         try:
@@ -248,7 +249,7 @@ def search(
                     repository=repository,
                     study=record,
                     space=bound,
-                    suggester=find_suggester(sampler, beliefs),
+                    suggester=find_suggester(sampler, [believe(bound, one) for one in observed]),
                     wanted=trials,
                     at_once=cluster.workers + 1,
                     artifacts=artifact_folder(url),
@@ -420,10 +421,10 @@ def _find_study(
     record = repository.find_study(name)
     if record is None:
         chosen = earlier.choose(repository, settings.get("warm_start", ()))
-        beliefs = earlier.beliefs(repository, chosen, space, settings["backbone"])
+        observed = earlier.observed(repository, chosen, space, settings["backbone"])
         backbone = {**settings["backbone"], "shape": space.shape.to_json()}
         recorded = {**settings, "backbone": backbone, **({"warm_start": chosen} if chosen else {})}
-        return repository.create_study(name, recorded, space.limit, space.name), False, beliefs
+        return repository.create_study(name, recorded, space.limit, space.name), False, observed
     changed = _differences(_as_asked(record.settings), settings)
     if changed:
         listed = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
@@ -432,7 +433,7 @@ def _find_study(
             "Give the new search another name with --study, or leave --study out.",
         )
     chosen = record.settings.get("warm_start", [])
-    return record, True, earlier.beliefs(repository, chosen, space, settings["backbone"])
+    return record, True, earlier.observed(repository, chosen, space, settings["backbone"])
 
 
 def _as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ import autopeft
 from autopeft.dsl import BoundSpace
 from autopeft.nouns import Configuration
 from autopeft.optimize.observation import Observation
+from autopeft.optimize.suggest import believe
 from autopeft.registry import objectives
 
 RESULTS = Path(__file__).parent / "results" / "warm_start.json"
@@ -88,16 +89,19 @@ class Start(Method):
     """Our searcher with what an earlier study has told it.
 
     Attributes:
-        beliefs: The earlier study's observations; none for a cold start.
+        observed: The earlier study's observations; none for a cold start.
     """
 
-    beliefs: tuple[tuple[Observation, ...], ...] = ()
+    observed: tuple[tuple[Observation, ...], ...] = ()
 
     def make(self, space: BoundSpace, seed: int, evaluations: int) -> Peer:
         """A fresh searcher that knows them."""
         known = objectives()
         return autopeft.Optimizer(
-            space, [known["score"], known["trainable"]], seed=seed, beliefs=self.beliefs
+            space,
+            [known["score"], known["trainable"]],
+            seed=seed,
+            beliefs=[believe(space, one) for one in self.observed],
         )
 
 
@@ -116,8 +120,8 @@ def begin(log: Path | None) -> None:
 def search(name: str, repeat: int, evaluations: int) -> Run:
     """One search from one start, in a worker process."""
     scores = SOURCES[name]
-    beliefs = () if scores is None else (tuple(earlier_study(_table, scores, repeat + _OTHER_SEED)),)
-    return replay(Start(name, name, "", beliefs=beliefs), _table, repeat, evaluations)
+    observed = () if scores is None else (tuple(earlier_study(_table, scores, repeat + _OTHER_SEED)),)
+    return replay(Start(name, name, "", observed=observed), _table, repeat, evaluations)
 
 
 def earlier_study(table: Table, scores: Scores, seed: int) -> list[Observation]:

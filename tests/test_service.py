@@ -65,11 +65,11 @@ def test_what_a_warm_start_knows_is_settled_when_the_study_is_made(repository: R
     _find_study(repository, "old", settings(), bound())
     first = trial(repository, "old", 0)
     warm = settings(seed=1, warm_start=["old"])
-    study, _, beliefs = _find_study(repository, "new", warm, bound())
+    study, _, observed = _find_study(repository, "new", warm, bound())
     assert study.settings["warm_start"][0]["trials"] == [first.number]
-    assert [[o.score for o in told] for told in beliefs] == [[0.5]]
+    assert [[o.score for o in told] for told in observed] == [[0.5]]
     trial(repository, "old", 1)
-    assert _find_study(repository, "new", warm, bound()) == (study, True, beliefs)
+    assert _find_study(repository, "new", warm, bound()) == (study, True, observed)
     with pytest.raises(StudyError, match=r'other settings: warm_start was \["old"\], now null'):
         _find_study(repository, "new", settings(seed=1), bound())
     with pytest.raises(StudyError, match=r'warm_start was null, now \["new"\]'):

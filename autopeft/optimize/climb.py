@@ -29,7 +29,7 @@ def climb(
         space: The space.
         acquisition: What is maximised.
         known: Points that are not proposed again.
-        origins: Points whose neighbours are among the first: the front's members.
+        origins: Points that are among the first, with their neighbours: the front's members.
         rng: The source of chance.
 
     Raises:
@@ -45,7 +45,7 @@ def climb(
 
     score(fresh(space, known, rng, _POOL))
     for origin in origins:
-        score(_near(space, origin, rng))
+        score([origin, *_near(space, origin, rng)])
     current = _best(values, _STARTS)
     for _ in range(_STEPS):
         around = {point: _near(space, point, rng) for point in current}

@@ -46,7 +46,7 @@ def choose(repository: Repository, names: Sequence[str]) -> list[dict[str, Any]]
     return chosen
 
 
-def beliefs(
+def observed(
     repository: Repository,
     chosen: Sequence[Mapping[str, Any]],
     space: BoundSpace,

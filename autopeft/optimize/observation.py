@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autopeft.dsl import Assignment, BoundSpace
-from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
+from autopeft.nouns import Trial, TrialKind
 from autopeft.optimize.curves import foretold
 
 
@@ -38,21 +38,6 @@ class Observation:
 def searched(trials: Iterable[Trial]) -> list[Trial]:
     """The trials that are points of the space: all but the baselines."""
     return [trial for trial in trials if trial.kind is TrialKind.SEARCH]
-
-
-def probed(space: BoundSpace, trials: Iterable[Trial]) -> list[list[Observation]]:
-    """What the study's probe says of points, each set on a scale of its own; nothing before it is complete.
-
-    The first set is of the whole gradients, the others of their parts by kind of module, if there are several; see
-    `autopeft.train.elastic.gradient_scores`.
-    """
-    found = [t for t in trials if t.kind is TrialKind.PROBE and t.status is TrialStatus.COMPLETE]
-    if not found:
-        return []
-    rows, parts = found[0].details["ranking"], found[0].details["parts"]
-    points = [space.assignment(Configuration.from_json(one)) for one, _ in rows]
-    sets = [[score for _, score in rows], *(parts.values() if len(parts) > 1 else ())]
-    return [[Observation(p, value) for p, value in zip(points, one, strict=True)] for one in sets]
 
 
 def observations(space: BoundSpace, trials: Iterable[Trial]) -> list[Observation]:

@@ -9,6 +9,7 @@ from autopeft.errors import InputError, UsedUpError, nearest, unknown_name
 from autopeft.optimize.general import Told, find_general, front, known_values, signed
 from autopeft.optimize.observation import Observation
 from autopeft.optimize.samplers import find_proposer
+from autopeft.optimize.surrogate import Belief
 from autopeft.registry import Objective
 
 _MOST_OBJECTIVES = 4
@@ -38,7 +39,7 @@ class Optimizer:
         *,
         seed: int = 0,
         sampler: str = "botorch",
-        beliefs: Sequence[Sequence[Observation]] = (),
+        beliefs: Sequence[Belief] = (),
     ) -> None:
         """Begin.
 
@@ -48,7 +49,7 @@ class Optimizer:
                 point. One to four, and one of them at least is measured.
             seed: Of everything random.
             sampler: One of `autopeft.optimize.SAMPLERS`.
-            beliefs: Sets of observations from elsewhere; see `autopeft.optimize.suggest.propose`. For a measured objective
+            beliefs: What is thought of points beforehand; see `autopeft.optimize.suggest.propose`. For a measured objective
                 against trainable parameters only.
 
         Raises:

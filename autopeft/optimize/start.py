@@ -2,14 +2,13 @@
 
 import itertools
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from autopeft.dsl import Assignment, BoundSpace, SearchSpace
 from autopeft.errors import UsedUpError
 from autopeft.optimize.observation import Observation
 
 _MISSES = 1_000  # known samples in a row after which a space counts as used up
-_ASKS = 20  # samples at one cost, before another will do
 # Steps of the start through cost and learning rate. Multiples of the golden ratio and of the root of three keep
 # apart on either axis; together no two of the first fifteen points are closer than 0.15.
 _STEPS = ((5**0.5 - 1) / 2, 3**0.5 - 1)
@@ -20,9 +19,9 @@ def generator(seed: int, count: int) -> random.Random:
     return random.Random(f"{seed}/{count}")
 
 
-def start_size(space: SearchSpace, *, believing: bool = False) -> int:
-    """Points of the space-filling start: three, and one for every second decision; with a belief, four."""
-    return 4 if believing else 3 + len(space.decisions) // 2
+def start_size(space: SearchSpace) -> int:
+    """Points of the space-filling start: three, and one for every second decision."""
+    return 3 + len(space.decisions) // 2
 
 
 def fresh(space: SearchSpace, known: Collection[Assignment], rng: random.Random, n: int) -> list[Assignment]:
@@ -53,42 +52,35 @@ def start(
     seen: Sequence[Observation],
     seed: int,
     rates: tuple[float, float] = (0.0, 1.0),
-    opinion: Callable[[Sequence[Assignment]], Sequence[float]] | None = None,
 ) -> Assignment:
     """The next point of a start that is spread over cost and learning rate, the two that matter most.
 
     With k observations there, both come from point k of a Kronecker sequence whose origin the seed draws: the first
     n points are evenly spread whatever n is, and no state is needed. All other decisions are a random sample at that
-    cost; of several, the one that is best thought of, where there is an opinion. A point that is already known gives way
-    to a random one.
+    cost. A point that is already known gives way to a random one.
 
     Args:
         space: The space.
         seen: The observations there are.
         seed: The study's.
         rates: The part of the learning rate's range to spread over, as places in [0, 1].
-        opinion: What is thought of points before any is measured, larger is better.
 
     References:
         Kuipers and Niederreiter (1974), "Uniform distribution of sequences", chapter 2, section 3: multiples of
         numbers with bounded partial quotients have low discrepancy.
     """
+    place, rate = spread(space, seen, seed, rates)
+    rng = generator(seed, len(seen))
+    known = {one.assignment for one in seen}
+    assignment = space.canonical((*space.sample_at(rng, place)[:-1], rate))
+    return assignment if assignment not in known else fresh(space, known, rng, 1)[0]
+
+
+def spread(
+    space: BoundSpace, seen: Sequence[Observation], seed: int, rates: tuple[float, float]
+) -> tuple[float, float]:
+    """Where the next point of the start lies: the place of its cost in [0, 1], and its learning rate."""
     origin = random.Random(f"{seed}/start")
     place, rate_place = ((origin.random() + len(seen) * step) % 1.0 for step in _STEPS)
     low, high = rates
-    rng = generator(seed, len(seen))
-    known = {one.assignment for one in seen}
-    rate = space.decisions[-1]
-    found: list[Assignment] = []
-    for _ in range(_ASKS):
-        sample = space.sample_at(rng, place)
-        assignment = space.canonical((*sample[:-1], rate.at(low + rate_place * (high - low))))
-        if assignment not in known:
-            found.append(assignment)
-            if opinion is None:
-                break
-    if not found:
-        return fresh(space, known, rng, 1)[0]
-    if opinion is None:
-        return found[0]
-    return max(zip(opinion(found), found, strict=True), key=lambda pair: pair[0])[1]
+    return place, space.decisions[-1].at(low + rate_place * (high - low))

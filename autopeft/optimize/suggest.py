@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from autopeft import pareto
 from autopeft.dsl import Assignment, BoundSpace
@@ -12,8 +13,8 @@ from autopeft.optimize.climb import climb
 from autopeft.optimize.ehvi import log_ehvi
 from autopeft.optimize.features import Features
 from autopeft.optimize.observation import Observation, observations
-from autopeft.optimize.start import fresh, generator, start, start_size
-from autopeft.optimize.surrogate import Surrogate, fit_surrogate
+from autopeft.optimize.start import fresh, generator, spread, start, start_size
+from autopeft.optimize.surrogate import Belief, Surrogate, fit_surrogate
 
 Suggester = Callable[[BoundSpace, Sequence[Trial], int], Configuration]
 """(space, the study's trials, the study's seed) to a configuration that is not among the trials.
@@ -23,6 +24,11 @@ waiting and running ones are pending, the failed ones are not tried again. The s
 """
 
 _ORIGINS = 6  # members of the front around which the search for the next point begins
+# Costs of a start with beliefs, as places on the log scale: the middle first, then what halves the rest, the smallest last.
+_PLACES = (0.5, 0.25, 0.75, 0.0)
+_DEAR = (
+    1e3  # how much worse a point is thought to be that costs more than it may, for the whole range of costs
+)
 
 
 def suggest_random(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
@@ -35,7 +41,7 @@ def suggest_botorch(
     trials: Sequence[Trial],
     seed: int,
     *,
-    beliefs: Sequence[Surrogate] = (),
+    beliefs: Sequence[Belief] = (),
 ) -> Configuration:
     """What `propose` says, with a start at learning rates near the baselines' best."""
     rates = tuned_rates(space, trials)
@@ -57,7 +63,7 @@ def propose(
     seen: Sequence[Observation],
     seed: int,
     *,
-    beliefs: Sequence[Surrogate] = (),
+    beliefs: Sequence[Belief] = (),
     rates: tuple[float, float] = (0.0, 1.0),
 ) -> Assignment:
     """The point with the greatest noisy expected hypervolume improvement; at first, a start that is spread over cost.
@@ -69,15 +75,18 @@ def propose(
         space: The space.
         seen: All observations so far, in the order in which they were proposed.
         seed: Of everything random.
-        beliefs: Fitted to observations from elsewhere: of an earlier study, of a cheaper way to score (`believe`). How
-            much each says here is learnt, so one that misleads costs little.
+        beliefs: What is thought of points beforehand: by an earlier study (`believe`), by a probe
+            (`autopeft.optimize.probed`). How much each says here is learnt, so one that misleads costs little.
         rates: Where the start looks for the learning rate, as places in its range.
 
     Raises:
         UsedUpError: Every point is known.
     """
-    if len(seen) < start_size(space, believing=bool(beliefs)) or sum(one.measured for one in seen) < 3:
-        return start(space, seen, seed, rates, _opinion(beliefs) if beliefs else None)
+    size = len(_PLACES) if beliefs else start_size(space)
+    if len(seen) < size or sum(one.measured for one in seen) < 3:
+        if beliefs:
+            return _thought_best(space, seen, seed, beliefs, rates)
+        return start(space, seen, seed, rates)
     rng = generator(seed, len(seen))
     surrogate = fit_surrogate(Features(space), seen, beliefs)
     acquisition = log_ehvi(surrogate, seen, seed=rng.getrandbits(31))
@@ -85,21 +94,38 @@ def propose(
     return climb(space, acquisition, known, _front(space, surrogate, seen, rng), rng)
 
 
-def _opinion(beliefs: Sequence[Surrogate]) -> Callable[[Sequence[Assignment]], list[float]]:
-    """What all beliefs together say, each as loud as the others."""
+def _thought_best(
+    space: BoundSpace,
+    seen: Sequence[Observation],
+    seed: int,
+    beliefs: Sequence[Belief],
+    rates: tuple[float, float],
+) -> Assignment:
+    """The next point of a start with beliefs: what all of them together like best at a cost, each as loud as the others.
 
-    def opinion(points: Sequence[Assignment]) -> list[float]:
-        with torch.no_grad():
-            told = [b.opinion(b.numbers(points)) for b in beliefs]
-        return torch.stack(told).sum(0).tolist()
+    Learning rates are spread as they are without: a probe knows nothing of them, and another task's may be others.
+    """
+    place = _PLACES[len(seen) % len(_PLACES)]
+    most = place * space.cost_coordinate(min(space.limit, space.largest))
+    known = {one.assignment for one in seen}
+    rng = generator(seed, len(seen))
 
-    return opinion
+    def opinion(points: Sequence[Assignment]) -> Tensor:
+        told = torch.stack([belief(points) for belief in beliefs]).mean(0)
+        costs = torch.tensor([space.cost_coordinate(space.cost(p)) for p in points], dtype=torch.float64)
+        beyond = costs - most
+        return torch.where(beyond > 1e-9, -_DEAR * beyond, told)
+
+    origins = [space.canonical(space.sample_at(rng, place)) for _ in range(_ORIGINS)]
+    best = climb(space, opinion, known, origins, rng)
+    _, rate = spread(space, seen, seed, rates)
+    at_rate = space.canonical((*best[:-1], rate))
+    return at_rate if at_rate not in known else best
 
 
-def believe(space: BoundSpace, told: Sequence[Sequence[Observation]]) -> list[Surrogate]:
-    """Sets of observations from elsewhere, as `propose` takes them; empty ones are left out."""
-    features = Features(space)
-    return [fit_surrogate(features, one) for one in told if any(o.measured for o in one)]
+def believe(space: BoundSpace, told: Sequence[Observation]) -> Belief:
+    """Observations from elsewhere as `propose` takes them; at least one of them is measured."""
+    return fit_surrogate(Features(space), told).opinion
 
 
 def _front(

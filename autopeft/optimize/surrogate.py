@@ -3,7 +3,7 @@
 Notation:
     n, p     observations; numbers of a point (`autopeft.optimize.features`)
     x        a point's numbers, x_g those of group g, c the log cost, u the amounts in the layers
-    m_b(x)   what belief b says of x: the mean of a Gaussian process of observations from elsewhere, standardised
+    m_b(x)   what belief b says of x: of observations from elsewhere, of gradients; around 0, of variance 1 or so
 
     k(x, x') = s M(sqrt(sum_g |A_g (x_g - x'_g)|^2 / (d_g l_g^2)))    all groups in interaction; d_g columns
              + sum_i w_i M(|x_i - x'_i| / l_i)                        each decision for itself (switches: w_i x_i x'_i)
@@ -20,7 +20,7 @@ What each term is worth is measured in docs/suggesting.md.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,6 @@ from autopeft.optimize.observation import Observation
 
 _FIT = 160
 _ITERATIONS = 50
-_JITTER = 1e-6
 _LEAST_NOISE = 1e-3  # of the scores' variance
 
 
@@ -52,6 +51,9 @@ _ALONE = Prior(-2.0, 1.5)
 _TREND = Prior(-1.0, 2.0)
 _NOISE = Prior(-1.5, 1.0)
 _BELIEF = Prior(-0.5, 2.0)
+
+Belief = Callable[[Sequence[Assignment]], Tensor]
+"""What is thought of points before any of them is measured: (n,), larger is better, around 0 and of variance 1 or so."""
 
 
 def _matern(squared: Tensor) -> Tensor:
@@ -160,14 +162,14 @@ class Surrogate:
 
     Attributes:
         features: Of the space.
-        beliefs: Fitted to observations from elsewhere.
+        beliefs: What the kernel takes beside the features.
         log: Logarithms of the hyperparameters.
         noise: Variance of a measured score around the true one.
         centre: Mean of the true scores before anything is measured.
     """
 
     features: Features
-    beliefs: tuple["Surrogate", ...]
+    beliefs: tuple[Belief, ...]
     log: Tensor
     noise: float
     _x: Tensor
@@ -193,9 +195,10 @@ class Surrogate:
         """Posterior mean of the true scores, (n,)."""
         return self.centre + self.covariance(a, self._x) @ self._alpha / self._scale
 
-    def opinion(self, a: Tensor) -> Tensor:
-        """The mean, standardised as the scores were: a belief's column, (n,)."""
-        return (self.mean(a) - self.centre) / self._scale
+    def opinion(self, points: Sequence[Assignment]) -> Tensor:
+        """The mean, standardised as the scores were: a `Belief` of another study's."""
+        with torch.no_grad():
+            return (self.mean(self.numbers(points)) - self.centre) / self._scale
 
     def posterior(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean (n,) and covariance (n, n) of the true scores."""
@@ -205,21 +208,19 @@ class Surrogate:
         return self.centre + cross @ self._alpha * self._scale, covariance
 
 
-def _numbers(features: Features, beliefs: Sequence[Surrogate], points: Sequence[Assignment]) -> Tensor:
-    x = features(points)
-    told = [b.opinion(b.numbers(points))[:, None] for b in beliefs]
-    return torch.cat([x, *told], dim=1)
+def _numbers(features: Features, beliefs: Sequence[Belief], points: Sequence[Assignment]) -> Tensor:
+    return torch.cat([features(points), *(belief(points)[:, None] for belief in beliefs)], dim=1)
 
 
 def fit_surrogate(
-    features: Features, seen: Sequence[Observation], beliefs: Sequence["Surrogate"] = ()
+    features: Features, seen: Sequence[Observation], beliefs: Sequence[Belief] = ()
 ) -> Surrogate:
     """Fit to the measured ones among the observations.
 
     Args:
         features: Of the space.
         seen: Observations; those without a score are left out.
-        beliefs: Fitted to observations from elsewhere, whose scores may be of any scale.
+        beliefs: What is thought of points beforehand; how much each says here is learnt.
     """
     measured = [one for one in seen if one.measured]
     told = tuple(beliefs)

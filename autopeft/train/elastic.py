@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -22,47 +22,17 @@ from torch import nn
 
 from autopeft.adapters import attach
 from autopeft.adapters.own import own_name
+from autopeft.allocate.gradients import Gradients, some_sizes
+from autopeft.allocate.spots import FACTORS, Cut, Spot, cuts, scale
 from autopeft.backbones import reset_head
 from autopeft.dsl.bound import Assignment, BoundSpace
 from autopeft.dsl.choosers import Slot
 from autopeft.dsl.decisions import Levels
-from autopeft.dsl.types import options_of
 from autopeft.errors import BackboneError, TrialError
-from autopeft.nouns import BackboneShape, Configuration, Module, Size
+from autopeft.nouns import Configuration, Module, Size
 from autopeft.tasks.batches import epoch_order
 from autopeft.train.loop import rate_factor
 from autopeft.train.workbench import RUNG_EXAMPLES, Report, Workbench
-
-# Fields that only multiply a module's output: a cut sets them anew.
-_FACTORS = {"bottleneck": "scaling", "prefix": "", "lora": "alpha"}
-
-
-class Spot(NamedTuple):
-    """Where weights are shared: modules of a type with these options at a site of a layer.
-
-    Attributes:
-        type: The module's type.
-        options: All of its options but sites and factor.
-        layer, site: Where it is.
-    """
-
-    type: str
-    options: tuple[tuple[str, Any], ...]
-    layer: int
-    site: str
-
-
-class Cut(NamedTuple):
-    """What a configuration takes of a spot.
-
-    Attributes:
-        size: The first so many units, tokens or ranks; 0 for nothing.
-        factor: Of the output: a bottleneck's scaling or a LoRA's alpha; 1 for a prefix.
-    """
-
-    size: int
-    factor: float
-
 
 _NOTHING = Cut(0, 0.0)
 
@@ -71,14 +41,14 @@ def supports(space: BoundSpace) -> str:
     """Why the configurations of a space cannot share one adapter, as a sentence; empty if they can."""
     for part in space.parts:
         known = part.type.name
-        if known not in _FACTORS:
-            allowed = ", ".join(_FACTORS)
+        if known not in FACTORS:
+            allowed = ", ".join(FACTORS)
             return (
                 f"'{part.name}' is of type {known}, whose sizes are no parts of one another: "
                 f"an elastic adapter takes {allowed}."
             )
         for name, slot in part.options:
-            if name == _FACTORS[known]:
+            if name == FACTORS[known]:
                 continue
             values = _values(space, slot)
             if values is None:
@@ -119,7 +89,7 @@ def super_adapter(space: BoundSpace) -> Configuration:
     """The largest module at every spot that some configuration of the space takes, at the middle learning rate."""
     sizes: dict[Spot, int] = {}
     for part in space.parts:
-        names = [name for name, _ in part.options if name != _FACTORS[part.type.name]]
+        names = [name for name, _ in part.options if name != FACTORS[part.type.name]]
         lists = [_values(space, slot) or () for name, slot in part.options if name in names]
         largest = _largest(space, part.size)
         for values in itertools.product(*lists):
@@ -134,21 +104,6 @@ def super_adapter(space: BoundSpace) -> Configuration:
 
 def _module(spot: Spot, size: Size) -> Module:
     return Module(spot.type, size, (spot.layer,), tuple(sorted([*spot.options, ("sites", (spot.site,))])))
-
-
-def cuts(configuration: Configuration, shape: BackboneShape) -> dict[Spot, Cut]:
-    """What a configuration takes of each spot where it has a module."""
-    found = {}
-    for module in configuration.modules:
-        options = options_of(module)
-        factor = float(options.get(_FACTORS[module.type], 1.0))
-        shared = tuple(
-            sorted((n, v) for n, v in options.items() if n not in ("sites", _FACTORS[module.type]))
-        )
-        for layer, site in itertools.product(module.layers, module.sites):
-            if shape.place(layer, site) is not None:
-                found[Spot(module.type, shared, layer, site)] = Cut(int(module.size), factor)
-    return found
 
 
 class Shared(NamedTuple):
@@ -169,15 +124,6 @@ class Shared(NamedTuple):
     def first(self, tensor: torch.Tensor, size: int) -> torch.Tensor:
         """What a size takes of a tensor that is shaped as the whole."""
         return tensor if self.axis is None else tensor.narrow(self.axis, 0, size)
-
-
-def _scale(spot: Spot, cut: Cut) -> float:
-    """What the module's output is multiplied with."""
-    if spot.type != "lora":
-        return cut.factor
-    rslora = dict(spot.options)["rslora"]
-    power = 0.5 if rslora else 1.0
-    return cut.factor / float(max(1, cut.size) ** power)  # Kalajdzievski 2023; Hu et al. 2022
 
 
 class Elastic:
@@ -226,7 +172,7 @@ class Elastic:
                 )
         for spot, (set_scale, tensors) in self._at.items():
             cut = taken.get(spot, _NOTHING)
-            set_scale(_scale(spot, cut))  # 0 where there is nothing, for the bias of a bottleneck's way up
+            set_scale(scale(spot, cut))  # 0 where there is nothing, for the bias of a bottleneck's way up
             for one in tensors:
                 # A view in the parameter's place: what is trained through it is the parameter.
                 one.module._parameters[one.name] = one.first(one.whole, cut.size)  # type: ignore[assignment]
@@ -236,8 +182,8 @@ class Elastic:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         return self.bench.loss_of(self.attached.runner(**inputs).logits, batch["labels"])
 
-    def squares(self, batches: Sequence[Mapping[str, torch.Tensor]]) -> dict[Spot, Callable[[int], float]]:
-        """For each spot, size to the squared norm of the loss's gradient by that much of its whole module.
+    def gradients(self, batches: Sequence[Mapping[str, torch.Tensor]]) -> Gradients:
+        """Of the loss, by the super-adapter as it stands whole.
 
         Args:
             batches: The examples whose mean loss it is, as many at once as memory holds.
@@ -251,10 +197,11 @@ class Elastic:
             first = [one.first(one.whole.grad, size) for one in tensors if one.whole.grad is not None]
             return sum(float(gradient.square().sum()) for gradient in first)
 
-        return {
-            spot: functools.cache(functools.partial(square, tensors))
-            for spot, (_, tensors) in self._at.items()
-        }
+        found = {}
+        for spot, (_, tensors) in self._at.items():
+            sizes = some_sizes(self.largest[spot].size)
+            found[spot] = sizes, tuple(square(tensors, size) for size in sizes)
+        return Gradients(self.largest, found)
 
     def close(self) -> None:
         """Take the super-adapter off."""
@@ -294,8 +241,7 @@ class Ranking:
     Attributes:
         scores: Configurations, each once, and what ranks them: larger is better, on a scale of its own. The learning
             rate of an assignment has no say in it.
-        parts: Of the gradient ranking, each score's parts by kind of module and site, such as `bottleneck parallel ffn`, in the
-            order of `scores`: how much a gradient is worth differs between kinds, so who has measured scores can weigh them anew.
+        gradients: What the gradient ranking is made of.
         head_score: The task's metric of the adapter at its start, which is the backbone with its head, on a sample of the
             validation split; None where that is no part of the ranking.
         seconds: Wall time that it took.
@@ -303,7 +249,7 @@ class Ranking:
 
     scores: tuple[tuple[Assignment, float], ...]
     seconds: float
-    parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    gradients: Gradients | None = None
     head_score: float | None = None
 
 
@@ -388,38 +334,23 @@ def gradient_scores(
         for parameter in modules:
             parameter.requires_grad_(True)
         chosen = epoch_order(len(bench.data["train"]), seed, epochs)[:examples]
-        squares = elastic.squares(list(bench.batches("train", chosen, bench.training.batch_size)))
-        scores = []
-        parts: dict[str, list[float]] = {_kind(spot): [] for spot in elastic.largest}
-        for point in _drawn(space, random.Random(seed), configurations):
-            total = dict.fromkeys(parts, 0.0)
-            for spot, cut in cuts(space.configuration(point), space.shape).items():
-                # A module's gradient is as large as what its output is multiplied with.
-                times = _scale(spot, cut) / _scale(spot, elastic.largest[spot])
-                total[_kind(spot)] += times**2 * squares[spot](cut.size)
-            scores.append((point, math.sqrt(sum(total.values()))))
-            for kind, square in total.items():
-                parts[kind].append(math.sqrt(square))
+        gradients = elastic.gradients(list(bench.batches("train", chosen, bench.training.batch_size)))
         head_score = bench.score(elastic.attached.runner, "validation", RUNG_EXAMPLES)
     finally:
         elastic.close()
-    found = {kind: tuple(values) for kind, values in parts.items()}
-    return Ranking(tuple(scores), time.monotonic() - began, found, head_score)
+    points = _drawn(space, random.Random(seed), configurations)
+    norms = [math.hypot(*gradients.parts(space.configuration(point), space.shape)) for point in points]
+    return Ranking(tuple(zip(points, norms, strict=True)), time.monotonic() - began, gradients, head_score)
 
 
 def probe(bench: Workbench, space: BoundSpace, seed: int) -> Iterator[Report]:
-    """`gradient_scores` as a trial: one report, with the configurations and what ranks them, in parts too, in its details."""
+    """`gradient_scores` as a trial: one report, with the ranking and the gradients behind it in its details."""
     ranking = gradient_scores(bench, space, seed)
+    assert ranking.gradients is not None
+    assert ranking.head_score is not None
     scores = [[space.configuration(point).to_json(), score] for point, score in ranking.scores]
-    parts = {kind: list(values) for kind, values in ranking.parts.items()}
-    head = math.nan if ranking.head_score is None else ranking.head_score
-    values = {"score": head, "seconds": ranking.seconds}
-    yield Report(1, values, True, {"ranking": scores, "parts": parts})
-
-
-def _kind(spot: Spot) -> str:
-    position = dict(spot.options).get("position", "")
-    return " ".join(filter(None, (spot.type, str(position), spot.site)))
+    details = {"ranking": scores, "gradients": ranking.gradients.to_json()}
+    yield Report(1, {"score": ranking.head_score, "seconds": ranking.seconds}, True, details)
 
 
 def _put_on(bench: Workbench, space: BoundSpace, seed: int) -> Elastic:

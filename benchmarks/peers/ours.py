@@ -11,14 +11,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from peft_table.table import points
 
 import autopeft
+from autopeft.allocate.gradients import Gradients
 from autopeft.dsl import BoundSpace
 from autopeft.nouns import Configuration
 from autopeft.optimize import climb, suggest, surrogate
 from autopeft.optimize.features import Group
-from autopeft.optimize.observation import Observation
+from autopeft.optimize.probed import believe_gradients
+from autopeft.optimize.start import start
 from autopeft.registry import objectives
 
 PROBE = Path(__file__).parent.parent / "peft_table" / "probe.json"
@@ -36,24 +37,23 @@ def make(space: BoundSpace, seed: int, evaluations: int, probe: bool = True, wit
         without: A key of `WITHOUT`: the ingredient that is left out.
     """
     known = objectives()
-    beliefs = probed(space, seed) if probe else []
+    beliefs = believe_gradients(space, probe_of(seed)) if probe else []
     optimizer = autopeft.Optimizer(space, [known["score"], known["trainable"]], seed=seed, beliefs=beliefs)
     return _Without(optimizer, without) if without else optimizer
 
 
-def probed(space: BoundSpace, seed: int) -> list[list[Observation]]:
-    """What the probe of a seed says; there are as many as repeats in the standard set, and then from the first again."""
-    rankings = json.loads(PROBE.read_text(encoding="utf-8"))["rankings"]
-    by_key = {configuration.key: space.assignment(configuration) for configuration in points(space)}
-    ranking = rankings[seed % len(rankings)]
-    return [
-        [Observation(by_key[key], value) for key, value in zip(ranking, one, strict=True)]
-        for one in zip(*ranking.values(), strict=True)
-    ]
+def probe_of(seed: int) -> Gradients:
+    """What the probe of a seed found; there are as many as repeats in the standard set, and then from the first again."""
+    probes = json.loads(PROBE.read_text(encoding="utf-8"))["gradients"]
+    return Gradients.from_json(probes[seed % len(probes)])
 
 
 def _alone(self: Group) -> torch.Tensor:
     return torch.eye(self.width, dtype=torch.float64)
+
+
+def _blind(space: BoundSpace, seen: Any, seed: int, beliefs: Any, rates: tuple[float, float]) -> Any:
+    return start(space, seen, seed, rates)
 
 
 WITHOUT: Mapping[str, tuple[Any, str, Any]] = {
@@ -62,7 +62,7 @@ WITHOUT: Mapping[str, tuple[Any, str, Any]] = {
     "trend": (surrogate, "_TREND", _NOWHERE),
     "rows": (Group, "alike", property(_alone)),
     "climb": (climb, "_STEPS", 0),
-    "opinion": (suggest, "_opinion", lambda beliefs: None),
+    "opinion": (suggest, "_thought_best", _blind),
 }
 """Ingredient to what is replaced to leave it out: an object, its attribute, the value."""
 

@@ -89,7 +89,9 @@ def test_a_run_is_a_function_of_its_repeat(small, name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["autopeft-no-probe", "optuna-gp", "botorch", "autopeft-paper", "autopeft-code"])
+@pytest.mark.parametrize(
+    "name", ["autopeft-no-probe", "optuna-gp", "botorch", "autopeft-paper", "autopeft-code"]
+)
 def test_the_methods_with_models_get_somewhere(small, name):
     run = replay(METHODS[name], small, 0, 16)
     assert 0 < run.found[-1] <= small.total

@@ -11,7 +11,7 @@ from shapes import BERT, VIT
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.errors import StudyError
 from autopeft.nouns import BackboneShape, Configuration, Study, TrialKind
-from autopeft.optimize.earlier import beliefs, choose
+from autopeft.optimize.earlier import choose, observed
 from autopeft.registry import space_text
 from autopeft.store import Repository
 
@@ -77,7 +77,7 @@ def test_what_is_complete_is_chosen_and_stays_chosen(repository: Repository) -> 
     study = make(repository, "old")
     chosen = choose(repository, ["old"])
     assert chosen == [{"study": "old", "id": study.id, "trials": [1, 2, 3, 4, 5, 6]}]
-    before = beliefs(repository, chosen, bound(), BACKBONE)
+    before = observed(repository, chosen, bound(), BACKBONE)
     assert [[o.score for o in told] for told in before] == [[0.5, 0.51, 0.52, 0.53, 0.54, 0.55]]
     # The earlier study goes on: what ran comes to its end, and more is tried.
     end(repository, repository.trial(study.id, 8).id, 0.9)
@@ -87,14 +87,14 @@ def test_what_is_complete_is_chosen_and_stays_chosen(repository: Repository) -> 
         Configuration.of(bound().configuration(bound().starts[0].assignment).modules, 1e-3),
         1,
     )
-    assert beliefs(repository, chosen, bound(), BACKBONE) == before
+    assert observed(repository, chosen, bound(), BACKBONE) == before
     assert choose(repository, ["old"])[0]["trials"] == [1, 2, 3, 4, 5, 6, 8, 9]
 
 
 def test_each_study_is_a_belief_of_its_own(repository: Repository) -> None:
     make(repository, "old", 3)
     make(repository, "large", 4, shape=BERT)
-    told = beliefs(repository, choose(repository, ["old", "large"]), bound(), BACKBONE)
+    told = observed(repository, choose(repository, ["old", "large"]), bound(), BACKBONE)
     assert len(told) == 2
     assert len(told[0]) == 3
     assert told[1]
@@ -104,9 +104,9 @@ def test_each_study_is_a_belief_of_its_own(repository: Repository) -> None:
 def test_without_a_shape_only_the_same_backbone_will_do(repository: Repository) -> None:
     make(repository, "old", shape=None)
     chosen = choose(repository, ["old"])
-    assert len(beliefs(repository, chosen, bound(), BACKBONE)[0]) == 6
+    assert len(observed(repository, chosen, bound(), BACKBONE)[0]) == 6
     with pytest.raises(StudyError, match="'old': it is of another backbone"):
-        beliefs(repository, chosen, bound(), {**BACKBONE, "overrides": {"num_hidden_layers": 2}})
+        observed(repository, chosen, bound(), {**BACKBONE, "overrides": {"num_hidden_layers": 2}})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_cannot_be_carried_over_is_refused(
 ) -> None:
     make(repository, "old", **settings)
     with pytest.raises(StudyError, match="cannot start from the study 'old'") as caught:
-        beliefs(repository, choose(repository, ["old"]), bound(), BACKBONE)
+        observed(repository, choose(repository, ["old"]), bound(), BACKBONE)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

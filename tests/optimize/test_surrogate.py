@@ -82,7 +82,7 @@ def test_a_true_belief_helps_and_a_false_one_fades() -> None:
     false = [Observation(p, rng.random()) for p in points]
 
     def off(n: int, *told: list[Observation]) -> float:
-        beliefs = [fit_surrogate(features, one) for one in told]
+        beliefs = [fit_surrogate(features, one).opinion for one in told]
         found = [errors(bound, fit_surrogate(features, noisy(bound, n, s), beliefs)) for s in range(3)]
         return statistics.fmean(e * e for each in found for e in each) ** 0.5
 

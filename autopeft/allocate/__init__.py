@@ -1,0 +1,1 @@
+"""Where parameters go: what data say of the places on a backbone."""
