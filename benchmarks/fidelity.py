@@ -28,28 +28,19 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from peers.ours import probe_of
 from peft_table.table import Table, load_images
 
 from autopeft.nouns import Configuration, TrialStatus
 from autopeft.optimize import find_suggester, halving
 from autopeft.optimize.curves import complete
+from autopeft.optimize.probed import believe_gradients
 from autopeft.run.simulator import Recorded, simulate
 
 RESULTS = Path(__file__).parent / "results" / "fidelity.json"
 FIDELITIES = ("none", "epochs")
 PACKAGES = ("autopeft", "botorch", "gpytorch", "numpy", "scipy", "torch")
 AT = (10, 17, 25, 50)
-
-_table: Table
-
-
-def begin(log: Path | None) -> None:
-    """A worker process: the table once, and one thread."""
-    global _table
-    import torch
-
-    torch.set_num_threads(1)
-    _table = load_images(log)
 
 
 def full_epochs(table: Table) -> int:
@@ -59,7 +50,8 @@ def full_epochs(table: Table) -> int:
 
 def search(sampler: str, fidelity: str, repeat: int, trainings: int, workers: int) -> dict[str, Any]:
     """One simulated search: its share of the table's hypervolume after each unit of full trainings, and its counts."""
-    table, full = _table, full_epochs(_table)
+    table = load_images()
+    full = full_epochs(table)
 
     def train(configuration: Configuration) -> Recorded:
         curve = table.draw(configuration, random.Random(f"{repeat}/{configuration.key}/0"))
@@ -67,7 +59,7 @@ def search(sampler: str, fidelity: str, repeat: int, trainings: int, workers: in
 
     ended = simulate(
         table.space,
-        find_suggester(sampler),
+        find_suggester(sampler, believe_gradients(table.space, probe_of(repeat))),
         train,
         rungs=halving.rungs(full) if fidelity == "epochs" else (),
         workers=workers,
@@ -92,12 +84,12 @@ def search(sampler: str, fidelity: str, repeat: int, trainings: int, workers: in
 
 
 def measure(
-    samplers: Sequence[str], repeats: int, trainings: int, at_once: int, processes: int, log: Path | None
+    samplers: Sequence[str], repeats: int, trainings: int, at_once: int, processes: int
 ) -> list[dict[str, Any]]:
     """A row for each sampler and fidelity."""
     runs: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, begin, (log,)) as pool:
+    with ProcessPoolExecutor(processes, spawn) as pool:
         futures = {
             pool.submit(search, sampler, fidelity, repeat, trainings, at_once): (sampler, fidelity, repeat)
             for repeat in range(repeats)
@@ -214,19 +206,18 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=50, help="epochs to spend, in full trainings")
     parser.add_argument("--workers", type=int, default=2, help="simulated ones")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--log", type=Path, help="an unfinished log of make.py: for development only")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="print the results that are there")
     args = parser.parse_args()
     if not args.table:
-        rows = measure(args.samplers, args.repeats, args.trainings, args.workers, args.processes, args.log)
-        data = load_images(args.log)
+        rows = measure(args.samplers, args.repeats, args.trainings, args.workers, args.processes)
+        data = load_images()
         results = {
             "command": " ".join(["python", "benchmarks/fidelity.py", *sys.argv[1:]]),
             "date": datetime.date.today().isoformat(),
             "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
             "versions": {name: version(name) for name in PACKAGES},
-            "table": {"digest": data.digest, "complete": data.complete},
+            "table": {"digest": data.digest},
             "trainings": args.trainings,
             "workers": args.workers,
             "rungs": list(halving.rungs(full_epochs(data))),

@@ -42,30 +42,19 @@ AT = (10, 25, 50, 100)
 SHARE = 0.95
 PACKAGES = ("autopeft", "botorch", "gpytorch", "numpy", "numpyro", "optuna", "scipy", "smac", "torch")
 
-_table: Table
-
-
-def begin(log: Path | None) -> None:
-    """A worker process: the table once, and one thread."""
-    global _table
-    import torch
-
-    torch.set_num_threads(1)
-    _table = load_images(log)
-
 
 def search(name: str, repeat: int, evaluations: int) -> Run:
     """One run of a method, in a worker process."""
-    return replay(METHODS[name], _table, repeat, evaluations)
+    return replay(METHODS[name], load_images(), repeat, evaluations)
 
 
 def measure(
-    methods: Sequence[Method], repeats: int, evaluations: int, workers: int, log: Path | None
+    methods: Sequence[Method], repeats: int, evaluations: int, workers: int
 ) -> Iterator[tuple[str, list[Run]]]:
     """Each method's runs, by repeat, as soon as it has them all."""
     runs: dict[str, dict[int, Run]] = {method.name: {} for method in methods}
     spawn, began = multiprocessing.get_context("spawn"), time.monotonic()
-    with ProcessPoolExecutor(workers, spawn, begin, (log,)) as pool:
+    with ProcessPoolExecutor(workers, spawn) as pool:
         futures = {
             pool.submit(search, m.name, repeat, max(evaluations, m.evaluations)): (m.name, repeat)
             for m in methods
@@ -182,7 +171,6 @@ def record(
         "versions": {name: _version(name) for name in PACKAGES},
         "table": {
             "digest": table.digest,
-            "complete": table.complete,
             "configurations": len(table.entries),
             "reference_score": table.head.truth,
             "hypervolume": round(table.total, 6),
@@ -291,7 +279,6 @@ def main() -> None:
     parser.add_argument("--set", choices=("standard", "all", "ablation"), default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--merge", action="store_true", help="keep the methods that were measured before")
-    parser.add_argument("--log", type=Path, help="an unfinished log of make.py: for development only")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="only print the results that are there")
     parser.add_argument("--plot", type=Path, metavar="SVG", help="only draw the results that are there")
@@ -305,15 +292,13 @@ def main() -> None:
 
             draw(results, args.plot)
         return
-    if args.log and args.results == RESULTS:
-        raise SystemExit("figures from an unfinished log are no results: name another file by --results.")
     methods = chosen(args.methods, args.set)
-    table = load_images(args.log)
+    table = load_images()
     known = measured_before(args.results, table.digest) if args.merge and args.results.exists() else {}
     command = " ".join(["python", "benchmarks/search_quality.py", *sys.argv[1:]])
     args.results.parent.mkdir(exist_ok=True)
     results: dict[str, Any] = {}
-    for name, runs in measure(methods, args.repeats, args.evaluations, args.workers, args.log):
+    for name, runs in measure(methods, args.repeats, args.evaluations, args.workers):
         known[name] = {
             **summarise(runs, table.total, args.evaluations),
             "settings": dict(METHODS[name].settings),

@@ -105,23 +105,11 @@ class Start(Method):
         )
 
 
-_table: Table
-
-
-def begin(log: Path | None) -> None:
-    """A worker process: the table once, and one thread."""
-    global _table
-    import torch
-
-    torch.set_num_threads(1)
-    _table = load_images(log)
-
-
 def search(name: str, repeat: int, evaluations: int) -> Run:
     """One search from one start, in a worker process."""
     scores = SOURCES[name]
-    observed = () if scores is None else (tuple(earlier_study(_table, scores, repeat + _OTHER_SEED)),)
-    return replay(Start(name, name, "", observed=observed), _table, repeat, evaluations)
+    observed = () if scores is None else (tuple(earlier_study(load_images(), scores, repeat + _OTHER_SEED)),)
+    return replay(Start(name, name, "", observed=observed), load_images(), repeat, evaluations)
 
 
 def earlier_study(table: Table, scores: Scores, seed: int) -> list[Observation]:
@@ -155,15 +143,13 @@ def against_cold(runs: Sequence[Run], cold: Sequence[Run], total: float) -> dict
     return found
 
 
-def measure(
-    names: Sequence[str], repeats: int, evaluations: int, workers: int, log: Path | None
-) -> dict[str, list[Run]]:
+def measure(names: Sequence[str], repeats: int, evaluations: int, workers: int) -> dict[str, list[Run]]:
     """Every start's runs, by repeat."""
     runs: dict[str, dict[int, Run]] = {name: {} for name in names}
     jobs = [(name, repeat) for repeat in range(repeats) for name in names]
     spawn = multiprocessing.get_context("spawn")
     began = time.monotonic()
-    with ProcessPoolExecutor(workers, spawn, begin, (log,)) as pool:
+    with ProcessPoolExecutor(workers, spawn) as pool:
         futures = {pool.submit(search, name, repeat, evaluations): (name, repeat) for name, repeat in jobs}
         for done, future in enumerate(as_completed(futures), start=1):
             name, repeat = futures[future]
@@ -182,7 +168,7 @@ def record(runs: Mapping[str, Sequence[Run]], table: Table, evaluations: int, co
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": command,
-        "table": {"digest": table.digest, "complete": table.complete},
+        "table": {"digest": table.digest},
         "earlier_evaluations": EARLIER_EVALUATIONS,
         "cap": evaluations,
         "evaluations_to_95": {
@@ -231,17 +217,14 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--starts", nargs="+", choices=SOURCES, default=list(SOURCES), metavar="NAME")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--log", type=Path, help="an unfinished log of make.py: for development only")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="only print the results that are there")
     args = parser.parse_args()
     if args.table:
         print(markdown(json.loads(args.results.read_text(encoding="utf-8"))))
         return
-    if args.log and args.results == RESULTS:
-        raise SystemExit("figures from an unfinished log are no results: name another file by --results.")
-    table = load_images(args.log)
-    runs = measure(args.starts, args.repeats, args.evaluations, args.workers, args.log)
+    table = load_images()
+    runs = measure(args.starts, args.repeats, args.evaluations, args.workers)
     command = " ".join(["python", "benchmarks/warm_start.py", *sys.argv[1:]])
     results = record(runs, table, args.evaluations, command)
     args.results.parent.mkdir(exist_ok=True)

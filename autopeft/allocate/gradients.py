@@ -49,10 +49,14 @@ class Gradients:
         """
         total = dict.fromkeys(self.kinds, 0.0)
         for spot, cut in cuts(configuration, shape).items():
-            sizes, squares = self.squares[spot]
-            times = scale(spot, cut) / scale(spot, self.largest[spot])
-            total[spot.kind] += times**2 * float(np.interp(cut.size, (0, *sizes), (0.0, *squares)))
+            total[spot.kind] += self.square(spot, cut)
         return [math.sqrt(square) for square in total.values()]
+
+    def square(self, spot: Spot, cut: Cut) -> float:
+        """What one spot adds to G(c)^2."""
+        sizes, squares = self.squares[spot]
+        times = scale(spot, cut) / scale(spot, self.largest[spot])
+        return times**2 * float(np.interp(cut.size, (0, *sizes), (0.0, *squares)))
 
     def to_json(self) -> list[dict[str, Any]]:
         """A row for each spot; numbers to four digits."""

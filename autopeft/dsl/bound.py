@@ -7,6 +7,7 @@ Notation:
     limit       the budget in parameters
 """
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from autopeft.dsl import extremes, sampling
 from autopeft.dsl.choosers import Chooser, Slot
 from autopeft.dsl.counting import cardinality
-from autopeft.dsl.decisions import Decision, Levels, Needs, met
+from autopeft.dsl.decisions import Decision, Levels, Needs, decode, met
 from autopeft.dsl.parts import MEASURES, SITES, TRAINABLE, Costs, Part, Role
 from autopeft.dsl.recovering import recover
 from autopeft.errors import BudgetError
@@ -25,6 +26,8 @@ from autopeft.nouns import BackboneShape, Configuration, Module
 from autopeft.pareto import cost_coordinate
 
 Assignment = tuple[Any, ...]
+
+_KEPT = 10_000  # which decisions have an effect: so many answers are remembered
 
 
 class Encoded(NamedTuple):
@@ -39,7 +42,7 @@ class Encoded(NamedTuple):
     mask: list[bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself, so that what is known of one can be kept for it
 class BoundSpace:
     """A space on a backbone, inside a budget.
 
@@ -71,6 +74,7 @@ class BoundSpace:
     frozen: tuple[tuple[Needs, ...], ...] = ()
     upper: Mapping[str, int] = field(default_factory=dict)
     lower: Mapping[str, int] = field(default_factory=dict)
+    _active: dict[Any, list[bool]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.starts:
@@ -180,6 +184,10 @@ class BoundSpace:
         """Whether all is in its domain, enough layers and sites are on, a module is there, and all bounds hold."""
         if not all(d.holds(value) for d, value in zip(self.decisions, assignment, strict=True)):
             return False
+        return self._allowed(assignment)
+
+    def _allowed(self, assignment: Sequence[Any]) -> bool:
+        # Whether it is valid, every value being in its domain.
         if not all(chooser.allows(len(chooser.chosen(assignment))) for chooser in self.choosers):
             return False
         measured = [self.costs.measure(assignment, m) for m, _, _ in self.bounds]
@@ -232,8 +240,24 @@ class BoundSpace:
 
     def active(self, assignment: Sequence[Any]) -> list[bool]:
         """For each decision, whether it has an effect."""
-        present = [bool(self.costs.of_part(i, assignment, SITES)) for i in range(len(self.parts))]
-        taken = [(p.layers.chosen(assignment), p.sites.chosen(assignment)) for p in self.parts]
+        # All that it depends on; few of a search's points differ in that.
+        present = tuple([bool(self.costs.of_part(i, assignment, SITES)) for i in range(len(self.parts))])
+        taken = tuple([(p.layers.chosen(assignment), p.sites.chosen(assignment)) for p in self.parts])
+        key = (present, taken, tuple([assignment[i] for i in self._tested]))
+        found = self._active.get(key)
+        if found is None:
+            if len(self._active) >= _KEPT:
+                self._active.clear()
+            found = self._active[key] = self._find_active(assignment, present, taken)
+        return list(found)
+
+    @cached_property
+    def _tested(self) -> tuple[int, ...]:
+        return tuple(sorted({need.index for decision in self.decisions for need in decision.needs}))
+
+    def _find_active(
+        self, assignment: Sequence[Any], present: Sequence[bool], taken: Sequence[tuple[Any, ...]]
+    ) -> list[bool]:
         # Where sizes differ from place to place, an absent part is one step in its layers or sites from being there.
         near = [on or bool(part.size.over) for on, part in zip(present, self.parts, strict=True)]
         sharing = any(on for on, part in zip(near, self.parts, strict=True) if part.layers == self.layers)
@@ -304,9 +328,17 @@ class BoundSpace:
 
         Decisions without effect are left alone.
         """
+        return [n for n in self._steps(assignment) if self._allowed(n)]
+
+    def near(self, assignment: Assignment, rng: random.Random, n: int) -> list[Assignment]:
+        """Up to n of the neighbours, drawn at random: of the hundreds that a large space has, only these are checked."""
+        steps = self._steps(assignment)
+        rng.shuffle(steps)
+        return list(itertools.islice((step for step in steps if self._allowed(step)), n))
+
+    def _steps(self, assignment: Assignment) -> list[Assignment]:
         active = self.active(assignment)
-        every = (*self.one_exchange(assignment, active), *self.swaps(assignment, active))
-        return list(dict.fromkeys(n for n in every if self.valid(n)))
+        return list(dict.fromkeys([*self.one_exchange(assignment, active), *self.swaps(assignment, active)]))
 
     def one_exchange(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Assignment]:
         """One decision with an effect changed, valid or not."""
@@ -375,9 +407,4 @@ class BoundSpace:
 
         `decode(*encode(a))` is `a` for every canonical assignment.
         """
-        values, at = [], 0
-        for decision in self.decisions:
-            numbers = vector[at : at + decision.width]
-            values.append(decision.decode(numbers) if mask[at] else decision.default)
-            at += decision.width
-        return tuple(values)
+        return decode(self.decisions, vector, mask)

@@ -107,10 +107,13 @@ class Levels:
 
     def encode(self, value: Any) -> list[float]:
         """The value's place in [0, 1], or a 1 among zeros."""
-        i = self._positions[value]
+        return list(self._codes[self._positions[value]])
+
+    @cached_property
+    def _codes(self) -> list[list[float]]:
         if self.width == 1:
-            return [self.places[i]]
-        return [float(j == i) for j in range(len(self.values))]
+            return [[place] for place in self.places]
+        return [[float(j == i) for j in range(len(self.values))] for i in range(len(self.values))]
 
     def decode(self, numbers: Sequence[float]) -> Any:
         """The value nearest to these numbers."""
@@ -235,3 +238,13 @@ class Interval:
 
 
 Decision = Levels | Interval
+
+
+def decode(decisions: Sequence[Decision], vector: Sequence[float], mask: Sequence[bool]) -> tuple[Any, ...]:
+    """The values nearest to encoded ones; what the mask leaves out is at its default."""
+    values, at = [], 0
+    for decision in decisions:
+        numbers = vector[at : at + decision.width]
+        values.append(decision.decode(numbers) if mask[at] else decision.default)
+        at += decision.width
+    return tuple(values)

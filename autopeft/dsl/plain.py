@@ -17,7 +17,7 @@ from typing import Any
 from autopeft.dsl import tree
 from autopeft.dsl.bound import Assignment, Encoded
 from autopeft.dsl.check import when_of
-from autopeft.dsl.decisions import Decision, Interval, Levels, Needs, met
+from autopeft.dsl.decisions import Decision, Interval, Levels, Needs, decode, met
 from autopeft.errors import nearest
 
 Point = dict[str, Any]
@@ -158,6 +158,11 @@ class PlainSpace:
         ]
         return [n for n in dict.fromkeys(found) if n != here]
 
+    def near(self, assignment: Assignment, rng: random.Random, n: int) -> list[Assignment]:
+        """Up to n of the neighbours, drawn at random."""
+        found = self.neighbours(assignment)
+        return rng.sample(found, n) if len(found) > n else found
+
     def to_optuna(self, trial: Any) -> Assignment:
         """Ask an Optuna trial for every decision that has an effect; ordered values by their index."""
         values: list[Any] = [decision.default for decision in self.decisions]
@@ -180,12 +185,7 @@ class PlainSpace:
 
     def decode(self, vector: Sequence[float], mask: Sequence[bool]) -> Assignment:
         """The assignment nearest to a vector; what the mask leaves out is at its default."""
-        values, at = [], 0
-        for decision in self.decisions:
-            numbers = vector[at : at + decision.width]
-            values.append(decision.decode(numbers) if mask[at] else decision.default)
-            at += decision.width
-        return tuple(values)
+        return decode(self.decisions, vector, mask)
 
 
 def _listed(names: Sequence[str]) -> str:

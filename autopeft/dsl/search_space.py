@@ -48,6 +48,9 @@ class SearchSpace(Protocol):
     def neighbours(self, assignment: Assignment, /) -> list[Assignment]:
         """Valid assignments one step away."""
 
+    def near(self, assignment: Assignment, rng: random.Random, n: int, /) -> list[Assignment]:
+        """Up to n of the neighbours, drawn at random."""
+
     def encode(self, assignment: Assignment, /) -> Encoded:
         """An assignment as numbers in [0, 1], with the mask of those that have an effect."""
 

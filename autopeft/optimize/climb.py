@@ -1,17 +1,17 @@
 """The best point of an acquisition function, by local search over a space's neighbours."""
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from autopeft.dsl import Assignment, SearchSpace
 from autopeft.optimize.ehvi import Acquisition
 from autopeft.optimize.start import fresh
 
-_POOL = 48  # random points scored before the local search; each costs milliseconds to draw
-_STARTS = 5
-_STEPS = 30
-_NEAR = 96  # neighbours looked at in a step, of each start: a random part where there are more
+_POOL = 16  # random points scored before the local search; each costs milliseconds to draw
+_STEPS = 12
+_NEAR = 32  # neighbours looked at in a step, of each start: a random part where there are more
 _CHUNK = 256
+_BEST = 8  # points that are made canonical at a time
 
 
 def climb(
@@ -20,6 +20,7 @@ def climb(
     known: Collection[Assignment],
     origins: Iterable[Assignment],
     rng: random.Random,
+    starts: int = 3,
 ) -> Assignment:
     """The point with the greatest value found: random points and neighbours of good ones first, then uphill from the best.
 
@@ -31,6 +32,7 @@ def climb(
         known: Points that are not proposed again.
         origins: Points that are among the first, with their neighbours: the front's members.
         rng: The source of chance.
+        starts: From how many points it goes uphill.
 
     Raises:
         UsedUpError: Everything is known.
@@ -45,10 +47,10 @@ def climb(
 
     score(fresh(space, known, rng, _POOL))
     for origin in origins:
-        score([origin, *_near(space, origin, rng)])
-    current = _best(values, _STARTS)
+        score([origin, *space.near(origin, rng, _NEAR)])
+    current = _best(values)[:starts]
     for _ in range(_STEPS):
-        around = {point: _near(space, point, rng) for point in current}
+        around = {point: space.near(point, rng, _NEAR) for point in current}
         score(near for nears in around.values() for near in nears)
         climbed = [
             max([point, *(n for n in nears if n in values)], key=values.__getitem__)
@@ -57,13 +59,15 @@ def climb(
         if climbed == current:
             break
         current = list(dict.fromkeys(climbed))
-    return _best(values, 1)[0]
+    # Neighbours are seldom other than canonical, and finding out takes longer than scoring them.
+    ranked = _best(values)
+    for start in range(0, len(ranked), _BEST):
+        canonical = {space.canonical(point): None for point in ranked[start : start + _BEST]}
+        score(canonical)
+        if there := [point for point in canonical if point not in known]:
+            return max(there, key=values.__getitem__)
+    return fresh(space, known, rng, 1)[0]
 
 
-def _best(values: dict[Assignment, float], n: int) -> list[Assignment]:
-    return sorted(values, key=values.__getitem__, reverse=True)[:n]
-
-
-def _near(space: SearchSpace, point: Assignment, rng: random.Random) -> Sequence[Assignment]:
-    near = space.neighbours(point)
-    return [space.canonical(n) for n in (rng.sample(near, _NEAR) if len(near) > _NEAR else near)]
+def _best(values: dict[Assignment, float]) -> list[Assignment]:
+    return sorted(values, key=values.__getitem__, reverse=True)

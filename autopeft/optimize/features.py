@@ -5,15 +5,24 @@ Notation:
     L       layers of the backbone
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from autopeft.dsl import Assignment, BoundSpace, Levels
-from autopeft.dsl.parts import Part
+
+_KEPT = 20_000  # points whose numbers are remembered
+
+
+@functools.lru_cache(4)
+def features_of(space: BoundSpace) -> "Features":
+    """The features of a space, with all that they remember of its points."""
+    return Features(space)
 
 
 @dataclass(frozen=True)
@@ -61,42 +70,50 @@ class Features:
     """
 
     space: BoundSpace
-    _rows: dict[Assignment, list[float]] = field(default_factory=dict, compare=False, repr=False)
-
-    @cached_property
-    def _parts(self) -> list[tuple[Part, float]]:
-        return [(part, 1 / max(1, len(part.sites.of))) for part in self.space.parts]
 
     def __call__(self, points: Sequence[Assignment]) -> Tensor:
         """(n, p), float64."""
-        for point in points:
-            if point not in self._rows:
-                self._rows[point] = [*self.space.encode(point).vector, *self._amounts(point)]
-        rows = [self._rows[point] for point in points]
+        rows = [self._row(point) for point in points]
         return torch.tensor(rows, dtype=torch.float64).view(len(points), self.amounts.columns[1])
+
+    @cached_property
+    def _row(self) -> Callable[[Assignment], list[float]]:
+        return functools.lru_cache(_KEPT)(
+            lambda point: [*self.space.encode(point).vector, *self._amounts(point)]
+        )
 
     def _amounts(self, point: Assignment) -> list[float]:
         amounts = [0.0] * len(self.space.shape.layers)
-        for part, share in self._parts:
+        for number, part in enumerate(self.space.parts):
             if not part.there(point):
                 continue
-            layers, sites = part.layers.chosen(point), part.sites.chosen(point)
-            if not part.size.over:
-                amount = self._place(part, (), point) * share * len(sites)
-                for layer in layers:
-                    amounts[layer] += amount
-                continue
-            for layer in layers:
-                keys = {part.size.key(layer, site): None for site in sites}
-                each = share * len(sites) / max(1, len(keys))
-                amounts[layer] += each * sum(self._place(part, key, point) for key in keys)
-        return [amount / len(self._parts) for amount in amounts]
+            for layer, index, weight in self._terms(
+                number, part.layers.chosen(point), part.sites.chosen(point)
+            ):
+                place = 1.0 if index < 0 else self._places[index](point[index])
+                amounts[layer] += weight * place
+        return amounts
 
-    def _place(self, part: Part, key: tuple[object, ...], point: Assignment) -> float:
-        index = part.size.indices.get(key)
-        if index is None:
-            return 0.0 if part.size.indices else 1.0
-        return self.space.decisions[index].place(point[index])
+    @cached_property
+    def _terms(self) -> Callable[..., list[tuple[int, int, float]]]:
+        # Of what a part has in each layer: the layer, the decision about the size (-1: it is fixed), and a weight.
+        @functools.lru_cache(_KEPT)
+        def terms(number: int, layers: tuple[int, ...], sites: tuple[str, ...]) -> Any:
+            part, found = self.space.parts[number], []
+            for layer in layers:
+                keys = dict.fromkeys(part.size.key(layer, site) for site in sites)
+                for key in keys:
+                    index = part.size.indices.get(key)
+                    if index is not None or not part.size.indices:  # a layer may have none of the sites
+                        share = len(sites) / max(1, len(part.sites.of)) / len(self.space.parts)
+                        found.append((layer, -1 if index is None else index, share / len(keys)))
+            return found
+
+        return terms
+
+    @cached_property
+    def _places(self) -> list[Callable[[Any], float]]:
+        return [functools.cache(decision.place) for decision in self.space.decisions]
 
     @cached_property
     def cost(self) -> int:

@@ -41,7 +41,7 @@ from autopeft.dsl import Assignment, BoundSpace, PlainSpace, SearchSpace
 from autopeft.errors import InputError, unknown_name
 from autopeft.optimize.climb import climb
 from autopeft.optimize.ehvi import Acquisition
-from autopeft.optimize.features import Features
+from autopeft.optimize.features import Features, features_of
 from autopeft.optimize.observation import Observation
 from autopeft.optimize.plain_features import PlainFeatures
 from autopeft.optimize.samplers import SAMPLERS
@@ -344,7 +344,7 @@ def _fit(space: BoundSpace | PlainSpace, objective: Objective, told: Sequence[To
             variance = (one.variance or {}).get(objective.name, 0.0)
             seen.append(Observation(one.assignment, signed(objective, one.values[objective.name]), variance))
     if isinstance(space, BoundSpace):
-        return fit_surrogate(Features(space), seen)
+        return fit_surrogate(features_of(space), seen)
     return fit_surrogate(cast(Features, PlainFeatures(space)), seen)
 
 

@@ -5,13 +5,15 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from autopeft.allocate.gradients import Gradients
+from autopeft.allocate.spots import cuts
 from autopeft.dsl import Assignment, BoundSpace
-from autopeft.nouns import Trial, TrialKind, TrialStatus
+from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize.surrogate import Belief
 
 _SAMPLE = 200  # random points, to know what is much and what is little in this space
@@ -41,18 +43,47 @@ def believe_gradients(space: BoundSpace, gradients: Gradients) -> list[Belief]:
 
 
 class _Norms:
-    """Points to their gradients' norms, (n, 1 + kinds): G(c), then G(c, k) for each kind of module."""
+    """Points to their gradients' norms, (n, 1 + kinds): G(c), then G(c, k) for each kind of module.
+
+    As `Gradients.parts`, without a configuration being made of every point: what a module adds at a place is looked up.
+    """
 
     def __init__(self, space: BoundSpace, gradients: Gradients) -> None:
-        @functools.lru_cache(_KEPT)
-        def row(point: Assignment) -> list[float]:
-            parts = gradients.parts(space.configuration(point), space.shape)
-            return [math.hypot(*parts), *parts]
-
-        self._row = row
+        self._space = space
+        self._gradients = gradients
+        self._kinds = {kind: i for i, kind in enumerate(gradients.kinds)}
+        self._added: dict[Any, tuple[int, float]] = {}
+        self._row = functools.lru_cache(_KEPT)(self._norms)
 
     def __call__(self, points: Sequence[Assignment]) -> Tensor:
         return torch.tensor([self._row(point) for point in points], dtype=torch.float64)
+
+    def _norms(self, point: Assignment) -> list[float]:
+        squares = [0.0] * len(self._kinds)
+        for index, part in enumerate(self._space.parts):
+            if not part.there(point):
+                continue
+            layers, sites = part.layers.chosen(point), part.sites.chosen(point)
+            alike = not any(slot.over for _, slot in part.options)
+            options = tuple([slot.value(point) for _, slot in part.options]) if alike else ()
+            for layer in layers:
+                for site in sites:
+                    size = part.size.value(point, layer, site)
+                    if not size or site not in self._space.costs.there[layer]:
+                        continue
+                    if not alike:
+                        options = tuple([slot.value(point, layer, site) for _, slot in part.options])
+                    key = (index, layer, site, size, options)
+                    added = self._added.get(key)
+                    if added is None:
+                        added = self._added[key] = self._find(part.module(point, (layer,), (site,)))
+                    squares[added[0]] += added[1]
+        return [math.sqrt(sum(squares)), *map(math.sqrt, squares)]
+
+    def _find(self, module: Module) -> tuple[int, float]:
+        """The index of a module's kind, and what it adds to the square there."""
+        ((spot, cut),) = cuts(Configuration.of([module], 1.0), self._space.shape).items()
+        return self._kinds[spot.kind], self._gradients.square(spot, cut)
 
 
 @dataclass(frozen=True)

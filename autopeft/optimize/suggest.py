@@ -11,7 +11,7 @@ from autopeft.dsl import Assignment, BoundSpace
 from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
 from autopeft.optimize.climb import climb
 from autopeft.optimize.ehvi import log_ehvi
-from autopeft.optimize.features import Features
+from autopeft.optimize.features import features_of
 from autopeft.optimize.observation import Observation, observations
 from autopeft.optimize.start import fresh, generator, spread, start, start_size
 from autopeft.optimize.surrogate import Belief, Surrogate, fit_surrogate
@@ -26,9 +26,10 @@ waiting and running ones are pending, the failed ones are not tried again. The s
 _ORIGINS = 6  # members of the front around which the search for the next point begins
 # Costs of a start with beliefs, as places on the log scale: the middle first, then what halves the rest, the smallest last.
 _PLACES = (0.5, 0.25, 0.75, 0.0)
-_DEAR = (
-    1e3  # how much worse a point is thought to be that costs more than it may, for the whole range of costs
-)
+_SAMPLES = 24  # points at such a cost around which the search for what is liked best begins
+_STARTS = 12  # and from how many of the best of them it goes uphill: a belief is cheap to ask
+# How much worse a point is thought to be that costs more than it may, for the whole range of costs.
+_DEAR = 1e3
 
 
 def suggest_random(space: BoundSpace, trials: Sequence[Trial], seed: int) -> Configuration:
@@ -88,7 +89,7 @@ def propose(
             return _thought_best(space, seen, seed, beliefs, rates)
         return start(space, seen, seed, rates)
     rng = generator(seed, len(seen))
-    surrogate = fit_surrogate(Features(space), seen, beliefs)
+    surrogate = fit_surrogate(features_of(space), seen, beliefs)
     acquisition = log_ehvi(surrogate, seen, seed=rng.getrandbits(31))
     known = {one.assignment for one in seen}
     return climb(space, acquisition, known, _front(space, surrogate, seen, rng), rng)
@@ -116,8 +117,8 @@ def _thought_best(
         beyond = costs - most
         return torch.where(beyond > 1e-9, -_DEAR * beyond, told)
 
-    origins = [space.canonical(space.sample_at(rng, place)) for _ in range(_ORIGINS)]
-    best = climb(space, opinion, known, origins, rng)
+    origins = [space.canonical(space.sample_at(rng, place)) for _ in range(_SAMPLES)]
+    best = climb(space, opinion, known, origins, rng, _STARTS)
     _, rate = spread(space, seen, seed, rates)
     at_rate = space.canonical((*best[:-1], rate))
     return at_rate if at_rate not in known else best
@@ -125,7 +126,7 @@ def _thought_best(
 
 def believe(space: BoundSpace, told: Sequence[Observation]) -> Belief:
     """Observations from elsewhere as `propose` takes them; at least one of them is measured."""
-    return fit_surrogate(Features(space), told).opinion
+    return fit_surrogate(features_of(space), told).opinion
 
 
 def _front(

@@ -6,14 +6,16 @@ Notation:
     m_b(x)   what belief b says of x: of observations from elsewhere, of gradients; around 0, of variance 1 or so
 
     k(x, x') = s M(sqrt(sum_g |A_g (x_g - x'_g)|^2 / (d_g l_g^2)))    all groups in interaction; d_g columns
-             + sum_i w_i M(|x_i - x'_i| / l_i)                        each decision for itself (switches: w_i x_i x'_i)
+             + sum_i w_i M(|x_i - x'_i| / l)                         each decision for itself (switches: w_i x_i x'_i)
              + t c c' + r u^T A_u^T A_u u'                            trends in the log cost and in the amounts
-             + sum_b v_b m_b(x) m_b(x') + z_b M(|m_b(x) - m_b(x')| / l_b)
+             + sum_b v_b m_b(x) m_b(x') + z_b M(|m_b(x) - m_b(x')| / l)
                                                                       beliefs, each with weights that are learnt
              + 1                                                      the mean
 
 with M the Matern 5/2 kernel. Each decision for itself is what makes few observations go far: most of what a configuration is
-worth is a sum. Scores are standardised. Hyperparameters maximise the posterior (MAP), under wide normal priors on
+worth is a sum. All but the first line is a product Phi(x) W Phi(x')^T with a diagonal W, the one-dimensional kernels by
+their projection on a grid of a few places (Rasmussen and Williams 2006, section 8.1), so that sixty decisions are learnt
+as fast as six. Scores are standardised. Hyperparameters maximise the posterior (MAP), under wide normal priors on
 their logarithms. Of many observations only some are used for that: the likelihood of 160 says enough.
 
 What each term is worth is measured in docs/suggesting.md.
@@ -22,6 +24,7 @@ What each term is worth is measured in docs/suggesting.md.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -62,94 +65,103 @@ def _matern(squared: Tensor) -> Tensor:
     return (1 + r + squared * (5 / 3)) * torch.exp(-r)
 
 
+class _Grid:
+    """One-dimensional Matern kernels as products: M(|p - q| / l) is about phi(p) . phi(q).
+
+    Exact where p or q is one of the places.
+    """
+
+    def __init__(self, low: float, high: float, places: int, length: float) -> None:
+        self._places = torch.linspace(low, high, places, dtype=torch.float64)
+        self._length = length
+        among = self._matern(self._places)
+        self._root = torch.linalg.cholesky(among + 1e-8 * torch.eye(places, dtype=torch.float64))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(n, d) to phi of each, (n, d, places)."""
+        near = self._matern(values).reshape(-1, len(self._places))
+        phi: Tensor = torch.linalg.solve_triangular(self._root, near.T, upper=False).T
+        return phi.reshape(*values.shape, len(self._places))
+
+    def _matern(self, values: Tensor) -> Tensor:
+        return _matern(((values.unsqueeze(-1) - self._places) / self._length).square())
+
+
+_ON_SCALE = _Grid(0.0, 1.0, 9, 0.7)
+_OF_BELIEF = _Grid(-3.0, 3.0, 13, 1.5)
+
+
 @dataclass(frozen=True)
 class _Kernel:
-    """k of the module's notation, for a space and so many beliefs. Points are rows of numbers, beliefs the last columns."""
+    """k of the module's notation, for a space and so many beliefs.
+
+    Points are rows: their numbers, what the beliefs say, then Phi.
+    """
 
     features: Features
     beliefs: int
 
-    def priors(self) -> list[Prior]:
-        """One for each hyperparameter, in order."""
-        many = len(self.features.switches) + len(self.features.scales)
+    @cached_property
+    def _plain(self) -> int:
+        """Columns before Phi."""
+        return self.features.amounts.columns[1] + self.beliefs
+
+    @cached_property
+    def _terms(self) -> list[tuple[Prior, int]]:
+        """The weights in W: a prior, and how many columns of Phi share it."""
+        width = self.features.amounts.width
         return [
-            *[_LENGTH] * len(self.features.groups),
-            *[_ALONE] * many,
-            *[_LENGTH] * len(self.features.scales),
-            *[_BELIEF] * self.beliefs,
-            *[_ALONE] * self.beliefs,
-            *[_LENGTH] * self.beliefs,
-            *[_TREND] * 2,
-            _TOGETHER,
+            *[(_ALONE, 1)] * len(self.features.switches),
+            *[(_ALONE, len(_ON_SCALE))] * len(self.features.scales),
+            *[(_BELIEF, 1), (_ALONE, len(_OF_BELIEF))] * self.beliefs,
+            (_TREND, 1),
+            (_TREND, width),
         ]
 
-    def terms(self, a: Tensor, b: Tensor) -> "_Terms":
-        """Everything between the points a (n, p) and b (m, p) that does not depend on hyperparameters."""
+    def priors(self) -> list[Prior]:
+        """One for each hyperparameter, in order."""
+        return [*[_LENGTH] * len(self.features.groups), _TOGETHER, *(prior for prior, _ in self._terms)]
+
+    def rows(self, numbers: Tensor, told: Sequence[Tensor]) -> Tensor:
+        """Points' numbers (n, p) and what each belief says of them (n,) as this kernel takes them."""
+        first, last = self.features.amounts.columns
+        beliefs = [part for m in told for part in (m[:, None], _OF_BELIEF(m[:, None]).flatten(1))]
+        phi = [
+            numbers[:, list(self.features.switches)],
+            _ON_SCALE(numbers[:, list(self.features.scales)]).flatten(1),
+            *beliefs,
+            numbers[:, self.features.cost, None],
+            numbers[:, first:last] @ self.features.amounts.alike.T,
+        ]
+        return torch.cat([numbers, *(m[:, None] for m in told), *phi], dim=1)
+
+    def distances(self, a: Tensor, b: Tensor) -> Tensor:
+        """Squared distances of the points a (n, ...) and b (m, ...) in each group, (g, n, m)."""
         groups = []
         for group in self.features.groups:
             first, last = group.columns
             x, y = a[:, first:last] @ group.alike.T, b[:, first:last] @ group.alike.T
             groups.append(_squared(x, y) / group.width)
-        scales = [(a[:, i, None] - b[:, i]) ** 2 for i in self.features.scales]
-        switches = list(self.features.switches)
-        first, last = self.features.amounts.columns
-        smooth = self.features.amounts.alike.T
-        cost = self.features.cost
-        after = last
-        return _Terms(
-            torch.stack(groups),
-            torch.stack(scales),
-            a[:, switches],
-            b[:, switches],
-            a[:, cost, None] * b[:, cost],
-            (a[:, first:last] @ smooth) @ (b[:, first:last] @ smooth).T,
-            a[:, after:],
-            b[:, after:],
-        )
+        return torch.stack(groups)
 
-    def __call__(self, terms: "_Terms", log: Tensor) -> Tensor:
+    def __call__(self, a: Tensor, b: Tensor, distances: Tensor, log: Tensor) -> Tensor:
         """(n, m), from the logarithms of all hyperparameters but the noise."""
-        lengths, switches, alone, own, beliefs, bent, bends, trends, together = self._split(log)
-        near = torch.einsum("gnm,g->nm", terms.groups, torch.exp(-2 * lengths))
-        k = torch.exp(together) * _matern(near) + 1.0
-        k = k + (terms.a * torch.exp(switches)) @ terms.b.T
-        each = _matern(terms.scales * torch.exp(-2 * own)[:, None, None])
-        k = k + torch.einsum("gnm,g->nm", each, torch.exp(alone))
-        k = k + torch.exp(trends[0]) * terms.trend + torch.exp(trends[1]) * terms.amounts
-        if self.beliefs:
-            k = k + (terms.m * torch.exp(beliefs)) @ terms.o.T
-            apart = (terms.m.T[:, :, None] - terms.o.T[:, None, :]) ** 2
-            k = k + torch.einsum(
-                "bnm,b->nm", _matern(apart * torch.exp(-2 * bends)[:, None, None]), torch.exp(bent)
-            )
-        return k
+        lengths, together, weights = self._split(log)
+        near = torch.einsum("gnm,g->nm", distances, torch.exp(-2 * lengths))
+        return together * _matern(near) + (a[:, self._plain :] * weights) @ b[:, self._plain :].T + 1.0
 
     def diagonal(self, a: Tensor, log: Tensor) -> Tensor:
         """k(x, x) of every point, (n,)."""
-        _, switches, alone, _, beliefs, bent, _, trends, together = self._split(log)
-        first, last = self.features.amounts.columns
-        amounts = (a[:, first:last] @ self.features.amounts.alike.T).square().sum(1)
-        k = torch.exp(together) + 1.0 + torch.exp(alone).sum() + torch.exp(bent).sum()
-        k = k + a[:, list(self.features.switches)].square() @ torch.exp(switches)
-        k = k + torch.exp(trends[0]) * a[:, self.features.cost].square() + torch.exp(trends[1]) * amounts
-        return k + a[:, last:].square() @ torch.exp(beliefs)
+        _, together, weights = self._split(log)
+        return together + a[:, self._plain :].square() @ weights + 1.0
 
-    def _split(self, log: Tensor) -> tuple[Tensor, ...]:
-        scales, switches = len(self.features.scales), len(self.features.switches)
-        counts = [len(self.features.groups), switches, scales, scales, *[self.beliefs] * 3, 2, 1]
-        return torch.split(log, counts)
-
-
-@dataclass(frozen=True)
-class _Terms:
-    groups: Tensor  # (g, n, m)
-    scales: Tensor  # (s, n, m)
-    a: Tensor  # switches
-    b: Tensor
-    trend: Tensor
-    amounts: Tensor
-    m: Tensor  # beliefs
-    o: Tensor
+    def _split(self, log: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        groups = len(self.features.groups)
+        widths = torch.tensor([width for _, width in self._terms])
+        return log[:groups], log[groups].exp(), log[groups + 1 :].exp().repeat_interleave(widths)
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
@@ -179,17 +191,20 @@ class Surrogate:
     _scale: float
 
     def numbers(self, points: Sequence[Assignment]) -> Tensor:
-        """What the kernel takes of points: (n, p), the beliefs' opinions last."""
-        return _numbers(self.features, self.beliefs, points)
+        """What the kernel takes of points, one row each; the first columns are their features."""
+        return _rows(self._kernel, self.beliefs, points)
+
+    @property
+    def _kernel(self) -> _Kernel:
+        return _Kernel(self.features, len(self.beliefs))
 
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
         """Prior covariance of the true scores at points a (n, p) and b (m, p)."""
-        kernel = _Kernel(self.features, len(self.beliefs))
-        return kernel(kernel.terms(a, b), self.log) * self._scale**2
+        return self._kernel(a, b, self._kernel.distances(a, b), self.log) * self._scale**2
 
     def variance(self, a: Tensor) -> Tensor:
         """Prior variance of the true scores, (n,): the diagonal of `covariance`."""
-        return _Kernel(self.features, len(self.beliefs)).diagonal(a, self.log) * self._scale**2
+        return self._kernel.diagonal(a, self.log) * self._scale**2
 
     def mean(self, a: Tensor) -> Tensor:
         """Posterior mean of the true scores, (n,)."""
@@ -208,8 +223,8 @@ class Surrogate:
         return self.centre + cross @ self._alpha * self._scale, covariance
 
 
-def _numbers(features: Features, beliefs: Sequence[Belief], points: Sequence[Assignment]) -> Tensor:
-    return torch.cat([features(points), *(belief(points)[:, None] for belief in beliefs)], dim=1)
+def _rows(kernel: _Kernel, beliefs: Sequence[Belief], points: Sequence[Assignment]) -> Tensor:
+    return kernel.rows(kernel.features(points), [belief(points) for belief in beliefs])
 
 
 def fit_surrogate(
@@ -224,7 +239,8 @@ def fit_surrogate(
     """
     measured = [one for one in seen if one.measured]
     told = tuple(beliefs)
-    x = _numbers(features, told, [one.assignment for one in measured])
+    kernel = _Kernel(features, len(told))
+    x = _rows(kernel, told, [one.assignment for one in measured])
     scores = torch.tensor([one.score for one in measured], dtype=torch.float64)
     centre = float(scores.mean()) if len(scores) else 0.0
     scale = max(float(scores.std(unbiased=False)) if len(scores) else 0.0, 1e-9)
@@ -232,9 +248,8 @@ def fit_surrogate(
         scale = 1.0
     y = (scores - centre) / scale
     further = torch.tensor([one.variance for one in measured], dtype=torch.float64) / scale**2
-    kernel = _Kernel(features, len(told))
     log = _fit(kernel, x, y, further)
-    covariance = kernel(kernel.terms(x, x), log[:-1])
+    covariance = kernel(x, x, kernel.distances(x, x), log[:-1])
     noise = _LEAST_NOISE + float(log[-1].exp())
     root = torch.linalg.cholesky(covariance + torch.diag(noise + further))
     alpha = torch.cholesky_solve(y[:, None], root)[:, 0]
@@ -249,12 +264,12 @@ def _fit(kernel: _Kernel, x: Tensor, y: Tensor, further: Tensor) -> Tensor:
     priors = [*kernel.priors(), _NOISE]
     centre = torch.tensor([p.centre for p in priors], dtype=torch.float64)
     width = torch.tensor([p.width for p in priors], dtype=torch.float64)
-    terms = kernel.terms(x, x)
+    distances = kernel.distances(x, x)
 
     def density(values: np.ndarray) -> tuple[float, np.ndarray]:
         log = torch.tensor(values, dtype=torch.float64, requires_grad=True)
         noise = _LEAST_NOISE + log[-1].exp() + further
-        covariance = kernel(terms, log[:-1]) + torch.diag(noise)
+        covariance = kernel(x, x, distances, log[:-1]) + torch.diag(noise)
         root, failed = torch.linalg.cholesky_ex(covariance)
         if int(failed):
             return math.inf, np.zeros_like(values)

@@ -26,7 +26,14 @@ PROBE = Path(__file__).parent.parent / "peft_table" / "probe.json"
 _NOWHERE = surrogate.Prior(-25.0, 1e-3)  # of the logarithm of a term's weight: the term is not there
 
 
-def make(space: BoundSpace, seed: int, evaluations: int, probe: bool = True, without: str = "") -> Any:
+def make(
+    space: BoundSpace,
+    seed: int,
+    evaluations: int,
+    probe: bool = True,
+    without: str = "",
+    gradients: Gradients | None = None,
+) -> Any:
     """The product's optimiser.
 
     Args:
@@ -35,9 +42,10 @@ def make(space: BoundSpace, seed: int, evaluations: int, probe: bool = True, wit
         evaluations: How many there will be; it does not ask.
         probe: Whether it begins with a probe.
         without: A key of `WITHOUT`: the ingredient that is left out.
+        gradients: What the probe found, on another space than the table's.
     """
     known = objectives()
-    beliefs = believe_gradients(space, probe_of(seed)) if probe else []
+    beliefs = believe_gradients(space, gradients or probe_of(seed)) if probe else []
     optimizer = autopeft.Optimizer(space, [known["score"], known["trainable"]], seed=seed, beliefs=beliefs)
     return _Without(optimizer, without) if without else optimizer
 

@@ -7,9 +7,9 @@
 The truth of a configuration is the mean, over all its seeds, of the last epoch's validation score.
 """
 
+import functools
 import hashlib
 import json
-import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -72,14 +72,12 @@ class Table:
         entries: Key of a configuration to its trainings; every point of the space is there.
         head: The frozen backbone with its head only, which is no point of the space.
         digest: Names the data: results of two tables are not to be compared.
-        complete: False where missing configurations were filled in by a model: for development only.
     """
 
     space: BoundSpace
     entries: Mapping[str, Entry]
     head: Entry
     digest: str
-    complete: bool
 
     def draw(self, configuration: Configuration, rng: random.Random) -> Curve:
         """An evaluation: the curve of one of the configuration's seeds.
@@ -111,13 +109,9 @@ class Table:
         return self.hypervolume(self.entries.values())
 
 
-def load_images(log: Path | None = None) -> Table:
-    """The table of images, from its parquet file or from the unfinished log of `make.py`.
-
-    Args:
-        log: The unfinished log. What it lacks is predicted by a random forest on what is there, with the spread of its
-            residuals as noise; the head alone has the lowest score there is. Good enough to try a searcher on, and
-            never to be reported.
+@functools.cache
+def load_images() -> Table:
+    """The table of images; read once in a process.
 
     Raises:
         ValueError: Configurations of the space are missing, or have failed, in the file.
@@ -126,23 +120,17 @@ def load_images(log: Path | None = None) -> Table:
     space = read_space((HERE / "images.yaml").read_text(encoding="utf-8"), "images.yaml")
     bound = space.bind(layout.shape, layout.shape.parameters)
     bound = replace(bound, limit=bound.largest)
-    path = HERE / "images.parquet" if log is None else log
-    entries = _entries(_trainings_of_log(path) if log else _trainings_of_file(path))
+    path = HERE / "images.parquet"
+    entries = _entries(_trainings(path))
     every = points(bound)
-    alone = Configuration.of([], every[0].learning_rate)
-    head = entries.pop(alone.key, None)
+    head = entries.pop(Configuration.of([], every[0].learning_rate).key, None)
     missing = [c for c in every if c.key not in entries]
-    complete = not missing and head is not None
-    if not complete and log is None:
+    if missing or head is None:
         raise ValueError(
             f"{path} lacks {len(missing)} of {len(every)} points of the space, or the head alone"
         )
-    if head is None:
-        head = Entry(alone, 0, min(entries.values(), key=lambda entry: entry.truth).curves)
-    if missing:
-        entries |= _predicted(bound, entries, missing)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Table(bound, {c.key: entries[c.key] for c in every}, head, digest, complete)
+    return Table(bound, {c.key: entries[c.key] for c in every}, head, digest)
 
 
 def points(space: BoundSpace) -> list[Configuration]:
@@ -159,20 +147,13 @@ def points(space: BoundSpace) -> list[Configuration]:
     return list(found.values())
 
 
-def _trainings_of_file(path: Path) -> Iterator[tuple[dict[str, Any], int, int, list[dict[str, Any]]]]:
+def _trainings(path: Path) -> Iterator[tuple[dict[str, Any], int, int, list[dict[str, Any]]]]:
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in pq.read_table(path).to_pylist():
         if row["status"] == "complete":
             found.setdefault((row["configuration"], row["seed"]), []).append(row)
     for (text, seed), epochs in found.items():
         yield json.loads(text), epochs[0]["trainable"], seed, epochs
-
-
-def _trainings_of_log(path: Path) -> Iterator[tuple[dict[str, Any], int, int, list[dict[str, Any]]]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if not row["reason"]:
-            yield row["configuration"], row["trainable"], row["seed"], row["epochs"]
 
 
 def _entries(
@@ -191,34 +172,3 @@ def _curve(epochs: list[dict[str, Any]]) -> Curve:
     epochs = sorted(epochs, key=lambda row: row["epoch"])
     columns = ([row[name] for row in epochs] for name in ("validation", "test", "seconds"))
     return Curve(*map(tuple, columns))
-
-
-def _predicted(
-    space: BoundSpace, entries: Mapping[str, Entry], missing: list[Configuration]
-) -> dict[str, Entry]:
-    import numpy as np
-    from sklearn.ensemble import RandomForestRegressor
-
-    def encoded(configurations: Iterable[Configuration]) -> list[list[float]]:
-        return [space.encode(space.assignment(c)).vector for c in configurations]
-
-    known = list(entries.values())
-    curves = [next(iter(entry.curves.values())) for entry in known]
-    epochs = min(len(curve.validation) for curve in curves)
-    y = np.array([curve.validation[:epochs] for curve in curves])
-    forest = RandomForestRegressor(100, oob_score=True, random_state=0).fit(
-        encoded(e.configuration for e in known), y
-    )
-    spread = float(np.std(y[:, -1] - forest.oob_prediction_[:, -1]))
-    rng = np.random.default_rng(0)
-    seconds = curves[0].seconds[:epochs]
-    found = {}
-    for configuration, mean in zip(missing, forest.predict(encoded(missing)), strict=True):
-        seeds = {}
-        for seed in (0, 1):
-            scores = tuple(float(v) for v in np.clip(mean + rng.normal(0, spread), 0, 1))
-            seeds[seed] = Curve(scores, scores, seconds)
-        cost = space.cost(space.assignment(configuration))
-        found[configuration.key] = Entry(configuration, cost, seeds)
-    assert all(math.isfinite(entry.truth) for entry in found.values())
-    return found

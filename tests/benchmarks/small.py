@@ -27,7 +27,7 @@ def small_table() -> Table:
         score = 0.5 + 0.2 * bound.cost_coordinate(cost) + rng.gauss(0, 0.05)
         entries[configuration.key] = Entry(configuration, cost, {s: curve(score + s / 100) for s in (0, 1)})
     head = Entry(Configuration.of([], 0.01), 0, {0: curve(0.4)})
-    return Table(bound, entries, head, "made up", complete=True)
+    return Table(bound, entries, head, "made up")
 
 
 def curve(score: float) -> Curve:

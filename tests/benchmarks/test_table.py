@@ -1,4 +1,3 @@
-import json
 import random
 
 import pytest
@@ -42,19 +41,15 @@ def test_the_whole_tables_hypervolume_is_the_products_over_the_head_alone():
     assert 0 < small.hypervolume(list(small.entries.values())[:3]) < small.total
 
 
-def test_an_unfinished_log_is_filled_in_and_says_so(tmp_path):
-    _, layout = table.read_backbone(table.model_path("starter"))
-    space = table.read_space((table.HERE / "images.yaml").read_text(encoding="utf-8"), "images.yaml")
-    bound = space.bind(layout.shape, layout.shape.parameters)
-    lines = []
-    for number, configuration in enumerate(points(bound)[::97]):
-        epochs = [{"epoch": e, "validation": 0.5, "test": 0.4, "seconds": 1.0 * e} for e in (1, 2)]
-        cost = bound.cost(bound.assignment(configuration))
-        row = {"configuration": configuration.to_json(), "trainable": cost, "seed": 0, "reason": ""}
-        lines.append(json.dumps({**row, "epochs": epochs, "reason": "exploded" if number == 0 else ""}))
-    log = tmp_path / "images.jsonl"
-    log.write_text("\n".join(lines), encoding="utf-8")
-    found = table.load_images(log)
-    assert not found.complete
-    assert len(found.entries) == bound.cardinality == 1_953
-    assert found.space.limit == bound.largest
+def test_the_table_of_images_is_whole():
+    images = table.load_images()
+    assert len(images.entries) == images.space.cardinality == 1_953
+    assert images.space.limit == images.space.largest
+    assert all(len(entry.curves) >= 2 for entry in images.entries.values())
+    assert images.head.trainable == 0
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr(table, "_trainings", lambda path: iter([]))
+    with pytest.raises(ValueError, match="lacks 1953 of 1953 points"):
+        table.load_images.__wrapped__()
