@@ -1,7 +1,7 @@
 """Tables of real trainings: what `benchmarks/search_quality.py` searches.
 
     python benchmarks/peft_table/make.py images     # 4,494 trainings, about 80 minutes on two quiet cores
-    python benchmarks/peft_table/make.py text --model MINILM --data sst2/train.tsv --test sst2/dev.tsv    # 400 trainings
+    python benchmarks/peft_table/make.py text --model MINILM --data sst2/train.tsv    # 360 trainings, about an hour
 
 Every training is a trial as a search would run it (`autopeft.train.Workbench`), scored on validation and on test after
 every epoch. Each finished training is a line of `<name>.jsonl` in --work, and the same command goes on from there; when
@@ -41,7 +41,8 @@ class Table:
     Attributes:
         backbone, data: As of a search; empty where they are given by --model and --data.
         overrides: Fields of the backbone's configuration that are changed.
-        examples: How many of each split are used: the first ones, or all there are.
+        examples: How many of each split are used: the first ones. Data without a test split lend it the validation
+            examples behind those.
         training: Of every trial.
         sample: Configurations drawn from the space; None for all of it.
         seeds: Of every configuration.
@@ -73,11 +74,11 @@ TABLES = {
         backbone="",
         overrides={"num_hidden_layers": 2},
         data="",
-        examples={"train": 384, "validation": 300, "test": 300},
-        training=Training(epochs=4, batch_size=32),
-        sample=400,
+        examples={"train": 512, "validation": 300, "test": 100},
+        training=Training(epochs=3, batch_size=16),
+        sample=300,
         seeds=(0,),
-        more_seeds=(1, 2, 3, 4),
+        more_seeds=(1, 2),
     ),
 }
 
@@ -88,30 +89,30 @@ class Source:
 
     model: str | None = None
     data: str | None = None
-    test: str | None = None
 
 
 def prepare(name: str, source: Source = Source()) -> tuple[Workbench, BoundSpace]:
     """The backbone with the data on it, and the space without a budget: all of it is trained."""
     table = TABLES[name]
     torch.set_num_threads(1)
-    task = resolve_task(
-        source.data or table.data, test=source.test, validation_fraction=0.02, split_seed=0, max_length=48
-    )
+    task = resolve_task(source.data or table.data, validation_fraction=0.02, split_seed=0, max_length=48)
     backbone = source.model or table.backbone
     bench = Workbench.prepare(backbone, table.overrides, task.settings, table.training)
-    bench.data = {split: first(data, table.examples[split]) for split, data in bench.data.items()}
+    n, whole = table.examples, dict(bench.data)
+    bench.data = {split: part(data, 0, n[split]) for split, data in whole.items()}
+    if "test" not in whole:
+        bench.data["test"] = part(whole["validation"], n["validation"], n["validation"] + n["test"])
     shape = bench.backbone.layout.shape
     space = read_space((HERE / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
     return bench, space.bind(shape, shape.parameters)
 
 
-def first(data: Encoded, n: int) -> Encoded:
-    """The first n examples of a split."""
+def part(data: Encoded, begin: int, end: int) -> Encoded:
+    """The examples of a split from one to before another."""
     if isinstance(data, EncodedImages):
-        return EncodedImages(data.pixel_values[:n], data.labels[:n])
-    features = {name: rows[:n] for name, rows in data.features.items()}
-    return EncodedText(features, data.labels[:n], data.tokenizer)
+        return EncodedImages(data.pixel_values[begin:end], data.labels[begin:end])
+    features = {name: rows[begin:end] for name, rows in data.features.items()}
+    return EncodedText(features, data.labels[begin:end], data.tokenizer)
 
 
 def configurations(name: str, space: BoundSpace) -> list[Configuration]:
@@ -210,7 +211,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "work", help="folder of the log")
     parser.add_argument("--model", help="folder of the backbone, where the table has none of its own")
     parser.add_argument("--data", help="training file, where the table has none of its own")
-    parser.add_argument("--test", help="test file")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only-write", action="store_true", help="write the table from what is there")
     args = parser.parse_args()
@@ -220,9 +220,9 @@ def main() -> None:
     if not args.only_write:
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         there = {(one["key"], one["seed"]) for one in lines}
-        source = Source(args.model, args.data, args.test)
-        if not (TABLES[args.name].data or (source.model and source.data and source.test)):
-            parser.error(f"the table of {args.name} needs --model, --data and --test")
+        source = Source(args.model, args.data)
+        if not (TABLES[args.name].data or (source.model and source.data)):
+            parser.error(f"the table of {args.name} needs --model and --data")
         _, space = prepare(args.name, source)
         left = [(c, seed) for c, seed in jobs(args.name, space) if (c.key, seed) not in there]
         total, began = len(there) + len(left), time.monotonic()
