@@ -155,6 +155,18 @@ def test_neighbours_are_valid_others_one_step_away(space: BoundSpace, seed: int)
 
 
 @quick
+@given(spaces(), st.integers(0, 10**6), st.integers(1, 40))
+def test_near_are_some_of_the_neighbours(space: BoundSpace, seed: int, n: int) -> None:
+    rng = random.Random(seed)
+    (sample,) = space.sample(rng, 1)
+    assignment = space.canonical(sample)
+    neighbours = space.neighbours(assignment)
+    near = space.near(assignment, rng, n)
+    assert len(set(near)) == len(near) == min(n, len(neighbours))
+    assert set(near) <= set(neighbours)
+
+
+@quick
 @given(spaces(), st.integers(0, 10**6))
 def test_encoding_is_inside_the_unit_cube_and_is_read_back(space: BoundSpace, seed: int) -> None:
     for assignment in space.sample(random.Random(seed), 5):

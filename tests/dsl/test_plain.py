@@ -101,6 +101,8 @@ def test_neighbours_are_others_one_exchange_away(written: Space, seed: int) -> N
     neighbours = space.neighbours(assignment)
     assert assignment not in neighbours
     assert len(set(neighbours)) == len(neighbours)
+    assert set(space.near(assignment, random.Random(seed), len(neighbours))) == set(neighbours)
+    assert len(space.near(assignment, random.Random(seed), 2)) == min(2, len(neighbours))
     for neighbour in neighbours:
         assert space.valid(neighbour)
         assert space.canonical(neighbour) == neighbour

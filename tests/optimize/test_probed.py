@@ -47,10 +47,11 @@ def test_beliefs_are_norms_on_a_common_scale() -> None:
         assert told.shape == (len(points),)
         assert abs(float(told.mean())) < 0.4
         assert 0.5 < float(told.std()) < 2.0
-    squares = torch.tensor([found.parts(bound.configuration(p), bound.shape) for p in points]).square().sum(1)
-    told = beliefs[0](points)
-    both = torch.stack([told, squares.sqrt()])
-    assert float(torch.corrcoef(both)[0, 1]) == pytest.approx(1.0)
+    parts = torch.tensor([found.parts(bound.configuration(p), bound.shape) for p in points])
+    norms = [parts.square().sum(1).sqrt(), *parts.T]
+    for belief, norm in zip(beliefs, norms, strict=True):
+        both = torch.stack([belief(points), norm])
+        assert float(torch.corrcoef(both)[0, 1]) == pytest.approx(1.0)
 
 
 def test_one_kind_of_module_is_one_belief() -> None:

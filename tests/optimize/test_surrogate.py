@@ -10,7 +10,7 @@ import torch
 from autopeft.dsl import BoundSpace
 from autopeft.optimize.features import Features
 from autopeft.optimize.observation import Observation
-from autopeft.optimize.surrogate import Surrogate, fit_surrogate
+from autopeft.optimize.surrogate import Surrogate, _Grid, fit_surrogate
 
 from . import problem
 
@@ -45,6 +45,19 @@ def test_the_covariance_is_one(name: str) -> None:
     assert torch.allclose(covariance, covariance.T)
     assert float(torch.linalg.eigvalsh(covariance).min()) > -1e-8 * float(covariance.diagonal().max())
     assert torch.allclose(covariance.diagonal(), surrogate.variance(x), rtol=1e-4)
+
+
+def test_a_product_on_the_grid_is_the_kernel() -> None:
+    values = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    r = 5**0.5 * (values[:, None] - values).abs() / 0.5
+    grid = _Grid(0.0, 1.0, 9, 0.5)
+    phi = grid(values[:, None])[:, 0]
+    assert phi.shape == (50, 9)
+    torch.testing.assert_close(phi @ phi.T, (1 + r + r**2 / 3) * torch.exp(-r), atol=0.01, rtol=0)
+    places = torch.linspace(0, 1, 9, dtype=torch.float64)[:, None]
+    r = 5**0.5 * (places - places.T).abs() / 0.5
+    exact = grid(places)[:, 0]
+    torch.testing.assert_close(exact @ exact.T, (1 + r + r**2 / 3) * torch.exp(-r), atol=1e-6, rtol=0)
 
 
 def test_it_learns() -> None:
