@@ -19,8 +19,6 @@ candidate, in the log form of Ament et al. 2023 (arXiv 2310.20708): far from eve
 direction there is more, so it is nowhere 0. It needs no C++ kernel: BoTorch's log-NEHVI compiles one at first use, which
 takes minutes here, and is left out on purpose. `tests/optimize/test_ehvi.py` holds it against BoTorch's
 qNoisyExpectedHypervolumeImprovement.
-
-Given f^s at all of B, the noisy measurements say nothing more of f(x): its posterior is that of the prior given f^s.
 """
 
 import math
@@ -28,18 +26,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 from botorch.acquisition.analytic import _log_ei_helper  # log h(z), stable for every z
-from botorch.sampling.qmc import NormalQMCEngine
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
 from autopeft.dsl import Assignment
 from autopeft.optimize.observation import Observation
+from autopeft.optimize.samples import Samples
 from autopeft.optimize.surrogate import Surrogate
 from autopeft.pareto import REFERENCE_COST
 
 _SAMPLES = 32  # S
-_JITTER = 1e-5  # of the samples' covariance, as a share of its mean variance
 
 Acquisition = Callable[[Sequence[Assignment]], Tensor]
 """Points to what is expected of each, (n,); larger is better."""
@@ -75,25 +72,13 @@ def log_ehvi(
         base = surrogate.numbers(list(there))
         base = base[base[:, cost_column].argsort()]
         costs = base[:, cost_column]
-        m = len(base)
-        mean, covariance = surrogate.posterior(base)
-        jitter = _JITTER * covariance.diagonal().mean().clamp_min(1e-12) * torch.eye(m, dtype=torch.float64)
-        normal = NormalQMCEngine(d=m, seed=seed).draw(samples, dtype=torch.float64)  # (S, m)
-        drawn = mean + normal @ torch.linalg.cholesky(covariance + jitter).T
-        reference = reference_score(mean, costs)
-        edges, heights = _steps(drawn, costs, reference)
-        prior = surrogate.covariance(base, base)
-        prior = prior + _JITTER * prior.diagonal().mean() * torch.eye(m, dtype=torch.float64)
-        root = torch.linalg.cholesky(prior)
-        weights = torch.cholesky_solve((drawn - surrogate.centre).T, root)  # (m, S)
+        drawn = Samples(surrogate, base, samples, seed)
+        edges, heights = _steps(drawn.values, costs, reference_score(drawn.means, costs))
 
     def acquisition(points: Sequence[Assignment]) -> Tensor:
         with torch.no_grad():
             x = surrogate.numbers(points)
-            cross = surrogate.covariance(x, base)  # (n, m)
-            mu = surrogate.centre + (cross @ weights).T  # (S, n)
-            half = torch.linalg.solve_triangular(root, cross.T, upper=False)
-            sd = (surrogate.variance(x) - half.square().sum(0)).clamp_min(1e-12).sqrt()  # (n,)
+            mu, sd = drawn.given(x)
             cost = x[:, cost_column, None]
             lengths = (edges[:, None, 1:] - torch.maximum(edges[:, None, :-1], cost)).clamp_min(
                 0

@@ -32,7 +32,6 @@ from typing import Any, cast
 
 import torch
 from botorch.acquisition.analytic import _log_ei_helper  # log h(z), stable for every z
-from botorch.sampling.qmc import NormalQMCEngine
 from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
@@ -45,6 +44,7 @@ from autopeft.optimize.features import Features, features_of
 from autopeft.optimize.observation import Observation
 from autopeft.optimize.plain_features import PlainFeatures
 from autopeft.optimize.samplers import SAMPLERS
+from autopeft.optimize.samples import Samples
 from autopeft.optimize.start import fresh, generator, start_size
 from autopeft.optimize.surrogate import Surrogate, fit_surrogate
 from autopeft.registry import Objective
@@ -53,7 +53,6 @@ _SAMPLES = (64, 32, 16, 8)  # S, for one objective to four: there are more cells
 _MEMBERS = 40  # of a front of three or four, of which the cells are counted; spread evenly over all
 _TERMS = 2_000_000  # cells x candidates at a time
 _ORIGINS = 6  # members of the front around which the search for the next point begins
-_JITTER = 1e-5  # of covariances, as a share of their mean variance
 _SPREAD = 64  # random points among which the one farthest from all others is taken
 
 
@@ -287,23 +286,14 @@ class _Sampled:
     def __init__(self, surrogate: Surrogate, base: Sequence[Assignment], samples: int, seed: int) -> None:
         self._surrogate = surrogate
         with torch.no_grad():
-            self._base = surrogate.numbers(base)
-            self.means, covariance = surrogate.posterior(self._base)
-            normal = NormalQMCEngine(d=len(base), seed=seed).draw(samples, dtype=torch.float64)
-            self.samples = self.means + normal @ _root(covariance).T  # (S, m)
-            # Given f^s at all of B, what was measured there says nothing more.
-            self._root = _root(surrogate.covariance(self._base, self._base))
-            self._weights = torch.cholesky_solve((self.samples - surrogate.centre).T, self._root)  # (m, S)
+            self._drawn = Samples(surrogate, surrogate.numbers(base), samples, seed)
+        self.means, self.samples = self._drawn.means, self._drawn.values
 
     def log_gains(self, points: Sequence[Assignment], low: Tensor, high: Tensor, of: Tensor) -> Tensor:
         """log E[(min(u, f) - l)^+ | f^s]: cells l, u (C,), each of the sample `of` (C,), to (C, n)."""
         with torch.no_grad():
-            x = self._surrogate.numbers(points)
-            cross = self._surrogate.covariance(x, self._base)  # (n, m)
-            mu = (self._surrogate.centre + (cross @ self._weights).T)[of]  # (C, n)
-            half = torch.linalg.solve_triangular(self._root, cross.T, upper=False)
-            prior = self._surrogate.variance(x)
-            sd = (prior - half.square().sum(0)).clamp_min(1e-12 * float(prior.mean())).sqrt()  # (n,)
+            mu, sd = self._drawn.given(self._surrogate.numbers(points))
+            mu = mu[of]  # (C, n)
             gain: Tensor = sd.log() + _log_ei_helper((mu - low.unsqueeze(-1)) / sd)
             finite = high.isfinite()
             if finite.any():
@@ -313,13 +303,6 @@ class _Sampled:
 
 
 _Model = _Exact | _Sampled
-
-
-def _root(covariance: Tensor) -> Tensor:
-    eye = torch.eye(len(covariance), dtype=torch.float64)
-    jitter = _JITTER * float(covariance.diagonal().mean().clamp_min(1e-12))
-    root: Tensor = torch.linalg.cholesky(covariance + jitter * eye)
-    return root
 
 
 def _log_difference(a: Tensor, b: Tensor) -> Tensor:
