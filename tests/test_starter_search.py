@@ -101,7 +101,9 @@ def test_more_seeds_train_what_is_missing_only(folder: Path, tmp_path: Path) -> 
 
 def test_a_confirmation_that_was_killed_goes_on(tmp_path: Path) -> None:
     call = (*SMALL, "--trials", "2", "--study", "killed", "--confirm-seeds", "2")
-    code, said, session = stop_after(tmp_path, len(BASELINES) + 1 + 2 + 2, KILL, *call)  # two of the confirmation
+    code, said, session = stop_after(
+        tmp_path, len(BASELINES) + 1 + 2 + 2, KILL, *call
+    )  # two of the confirmation
     assert code == -KILL, said
     assert wait_for(lambda: not training_workers(session), 20)
     before = answer(tmp_path, "front", "killed")["confirmations"]["complete"]

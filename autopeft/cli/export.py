@@ -26,7 +26,8 @@ def export(
         str,
         typer.Option(
             metavar="knee|best|TRIAL",
-            help="Which trial: knee (where more parameters stop paying), best (best score; both by confirmed scores where there are any), or a "
+            help="Which trial: knee (where more parameters stop paying), best (best score; both by confirmed "
+            "scores where there are any), or a "
             "trial's number.",
         ),
     ] = "knee",
