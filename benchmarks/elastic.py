@@ -6,9 +6,10 @@
 Every ranking is held against the table of real trainings (`peft_table/images.parquet`): Spearman's correlation with the
 mean last validation score of all training seeds but 0, plain and given the cost, which means after a cubic spline in the
 log of trainable parameters is taken out of both. The cost alone ranks well, and a search knows it anyway. Beside the two
-rankings of `autopeft.train.elastic`: the cost, and what a real training of every configuration (seed 0) has after each
-epoch, the last of which is as good as a ranking can be. Seconds are counted in units of one full training on the same
-machine, loaded backbone and data left out as a warm worker has them. Writes benchmarks/results/elastic.json.
+rankings of `autopeft.train.elastic`, and the gradients weighed by kind of module as a search begins with them: the cost, and
+what a real training of every configuration (seed 0) has after each epoch, the last of which is as good as a ranking can
+be. Seconds are counted in units of one full training on the same machine, loaded backbone and data left out as a warm
+worker has them. Writes benchmarks/results/elastic.json.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from scipy.stats import spearmanr
 
 from autopeft.dsl import BoundSpace
 from autopeft.nouns import Configuration
+from autopeft.optimize.probed import believe_gradients
 from autopeft.train import Workbench
 from autopeft.train.elastic import Ranking, elastic_scores, gradient_scores
 
@@ -97,17 +99,26 @@ def measure(bench: Workbench, space: BoundSpace, entries: Mapping[str, Entry]) -
         values = [entry.curves[0].validation[epoch] for entry in every]
         trainings = round(len(every) * (epoch + 1) / epochs)
         found[f"real_epoch_{epoch + 1}"] = {**correlations(every, values), "trainings": trainings}
-    for name, rank in (("gradient", gradient_scores), ("elastic", elastic_scores)):
-        runs = []
-        for seed in SEEDS:
+    runs: dict[str, list[dict[str, float]]] = {}
+    for seed in SEEDS:
+        for name, rank in (("gradient", gradient_scores), ("elastic", elastic_scores)):
             began = time.process_time()
             ranking = rank(bench, space, seed)
-            spent = (time.process_time() - began) / unit
-            runs.append({**held_against(entries, space, ranking), "trainings": round(spent, 2)})
-            print(name, runs[-1], flush=True)
+            trainings = round((time.process_time() - began) / unit, 2)
+            one = {**held_against(entries, space, ranking), "trainings": trainings}
+            runs.setdefault(name, []).append(one)
+            if ranking.gradients is not None:
+                beliefs = believe_gradients(space, ranking.gradients)
+                points = [space.assignment(entry.configuration) for entry in every]
+                told = sum(belief(points) for belief in beliefs).tolist()
+                runs.setdefault("gradient_by_kind", []).append(
+                    {**correlations(every, told), "trainings": trainings}
+                )
+            print(seed, name, one, flush=True)
+    for name, of_seeds in runs.items():
         found[name] = {
-            **{key: round(statistics.fmean(run[key] for run in runs), 3) for key in runs[0]},
-            "of_each_seed": runs,
+            **{key: round(statistics.fmean(run[key] for run in of_seeds), 3) for key in of_seeds[0]},
+            "of_each_seed": of_seeds,
         }
     return {"seconds_of_a_training": round(unit, 2), "rankings": found}
 
