@@ -211,8 +211,8 @@ def _version(name: str) -> str | None:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The results as docs/results.md has them, the best method first."""
-    methods = results["methods"]
+    """The results as docs/results.md has them, the best method first; without those of the ablation."""
+    methods = {name: m for name, m in results["methods"].items() if METHODS.get(name) not in ABLATION}
     lines = [
         "| method | regret at 10 | at 25 | at 50 | at 100 | evaluations to 95 % | got there | front's regret at 50 "
         "| duplicates | seconds per suggestion, median (90 %) |",
@@ -239,6 +239,23 @@ def markdown(results: Mapping[str, Any]) -> str:
         points = "1 point" if len(one["points"]) == 1 else f"{len(one['points'])} points"
         cells = [f"{one['regret']:.3f}"] * len(AT)
         lines.append(f"| {title} ({points}, no search) | {' | '.join(cells)} | | | | | |")
+    return "\n".join(lines)
+
+
+def ablation_markdown(results: Mapping[str, Any]) -> str:
+    """Ours, and without each ingredient, as docs/suggesting.md has it."""
+    lines = [
+        f"| ours | {' | '.join(f'regret at {n}' for n in AT)} | evaluations to 95 % |",
+        "| --- " * (len(AT) + 2) + "|",
+    ]
+    for name, m in results["methods"].items():
+        if name != "autopeft" and METHODS.get(name) not in ABLATION:
+            continue
+        cells = [_with_band(m, name, results, n) for n in AT]
+        low, high = results["bands"][name]["evaluations_to_95"]
+        to_share = f"{results['evaluations_to_95'][name]:.0f} ({low:.0f} to {high:.0f})"
+        title = "with everything" if name == "autopeft" else METHODS[name].title.removeprefix("ours, ")
+        lines.append(f"| {title} | {' | '.join(cells)} | {to_share} |")
     return "\n".join(lines)
 
 
@@ -286,7 +303,7 @@ def main() -> None:
     if args.table or args.plot:
         results = json.loads(args.results.read_text(encoding="utf-8"))
         if args.table:
-            print(markdown(results))
+            print(markdown(results), ablation_markdown(results), sep="\n\n")
         if args.plot:
             from plots import draw
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ import search_quality
 from replay import Run
 
 from .small import small_table
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def run(*found):
@@ -70,3 +73,9 @@ def test_methods_of_another_table_are_not_kept(results, tmp_path):
     assert set(search_quality.measured_before(path, "made up")) == {"autopeft", "random"}
     with pytest.raises(SystemExit, match="another table"):
         search_quality.measured_before(path, "else")
+
+
+def test_the_documents_have_what_was_recorded():
+    recorded = json.loads(search_quality.RESULTS.read_text(encoding="utf-8"))
+    assert search_quality.markdown(recorded) in (DOCS / "results.md").read_text(encoding="utf-8")
+    assert search_quality.ablation_markdown(recorded) in (DOCS / "suggesting.md").read_text(encoding="utf-8")
