@@ -7,7 +7,6 @@ Notation:
     limit       the budget in parameters
 """
 
-import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,8 @@ from autopeft.nouns import BackboneShape, Configuration, Module
 from autopeft.pareto import cost_coordinate
 
 Assignment = tuple[Any, ...]
+
+Change = tuple[tuple[int, Any], ...]  # decisions by index, with their new values
 
 _KEPT = 10_000  # which decisions have an effect: so many answers are remembered
 
@@ -328,36 +329,46 @@ class BoundSpace:
 
         Decisions without effect are left alone.
         """
-        return [n for n in self._steps(assignment) if self._allowed(n)]
+        every = dict.fromkeys(_changed(assignment, change) for change in self._changes(assignment))
+        return [n for n in every if self._allowed(n)]
 
     def near(self, assignment: Assignment, rng: random.Random, n: int) -> list[Assignment]:
-        """Up to n of the neighbours, drawn at random: of the hundreds that a large space has, only these are checked."""
-        steps = self._steps(assignment)
-        rng.shuffle(steps)
-        return list(itertools.islice((step for step in steps if self._allowed(step)), n))
-
-    def _steps(self, assignment: Assignment) -> list[Assignment]:
-        active = self.active(assignment)
-        return list(dict.fromkeys([*self.one_exchange(assignment, active), *self.swaps(assignment, active)]))
+        """Up to n of the neighbours, drawn at random: of the hundreds that a large space has, only these are made."""
+        changes = self._changes(assignment)
+        rng.shuffle(changes)
+        every = dict.fromkeys(_changed(assignment, change) for change in changes[: 2 * n])
+        found = [one for one in every if self._allowed(one)]
+        if len(found) < n:
+            every = dict.fromkeys(_changed(assignment, change) for change in changes[2 * n :])
+            found += [one for one in every if self._allowed(one)]
+        return found[:n]
 
     def one_exchange(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Assignment]:
         """One decision with an effect changed, valid or not."""
-        for i, decision in enumerate(self.decisions):
-            if active[i]:
-                for value in decision.neighbours(assignment[i]):
-                    yield (*assignment[:i], value, *assignment[i + 1 :])
+        return (_changed(assignment, change) for change in self._exchanges(assignment, active))
 
     def swaps(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Assignment]:
         """Two switches of a subset with an effect swapped, valid or not."""
+        return (_changed(assignment, change) for change in self._swaps(assignment, active))
+
+    def _changes(self, assignment: Assignment) -> list[Change]:
+        active = self.active(assignment)
+        return [*self._exchanges(assignment, active), *self._swaps(assignment, active)]
+
+    def _exchanges(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Change]:
+        for i, decision in enumerate(self.decisions):
+            if active[i]:
+                for value in decision.neighbours(assignment[i]):
+                    yield ((i, value),)
+
+    def _swaps(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Change]:
         for chooser in self.choosers:
             if chooser.window or not active[chooser.first]:
                 continue
             group = range(chooser.first, chooser.first + len(chooser.of))
             for on in (i for i in group if assignment[i]):
                 for off in (i for i in group if not assignment[i]):
-                    swapped = list(assignment)
-                    swapped[on], swapped[off] = False, True
-                    yield tuple(swapped)
+                    yield ((on, False), (off, True))
 
     def to_optuna(self, trial: Any) -> Assignment:
         """Ask an Optuna trial for every decision that has an effect, and move the answer inside the bounds.
@@ -408,3 +419,10 @@ class BoundSpace:
         `decode(*encode(a))` is `a` for every canonical assignment.
         """
         return decode(self.decisions, vector, mask)
+
+
+def _changed(assignment: Assignment, change: Change) -> Assignment:
+    values = list(assignment)
+    for i, value in change:
+        values[i] = value
+    return tuple(values)

@@ -7,9 +7,9 @@ from autopeft.dsl import Assignment, SearchSpace
 from autopeft.optimize.ehvi import Acquisition
 from autopeft.optimize.start import fresh
 
-_POOL = 16  # random points scored before the local search; each costs milliseconds to draw
-_STEPS = 12
-_NEAR = 32  # neighbours looked at in a step, of each start: a random part where there are more
+_POOL = 8  # random points scored before the local search; each costs milliseconds to draw
+_STEPS = 8
+_NEAR = 24  # neighbours looked at in a step, of each start: a random part where there are more
 _CHUNK = 256
 _BEST = 8  # points that are made canonical at a time
 

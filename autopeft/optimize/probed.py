@@ -13,7 +13,8 @@ from torch import Tensor
 from autopeft.allocate.gradients import Gradients
 from autopeft.allocate.spots import cuts
 from autopeft.dsl import Assignment, BoundSpace
-from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
+from autopeft.dsl.parts import Part
+from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
 from autopeft.optimize.surrogate import Belief
 
 _SAMPLE = 200  # random points, to know what is much and what is little in this space
@@ -53,6 +54,7 @@ class _Norms:
         self._gradients = gradients
         self._kinds = {kind: i for i, kind in enumerate(gradients.kinds)}
         self._added: dict[Any, tuple[int, float]] = {}
+        self._places = functools.lru_cache(_KEPT)(self._find_places)
         self._row = functools.lru_cache(_KEPT)(self._norms)
 
     def __call__(self, points: Sequence[Assignment]) -> Tensor:
@@ -63,25 +65,39 @@ class _Norms:
         for index, part in enumerate(self._space.parts):
             if not part.there(point):
                 continue
-            layers, sites = part.layers.chosen(point), part.sites.chosen(point)
             alike = not any(slot.over for _, slot in part.options)
             options = tuple([slot.value(point) for _, slot in part.options]) if alike else ()
-            for layer in layers:
-                for site in sites:
-                    size = part.size.value(point, layer, site)
-                    if not size or site not in self._space.costs.there[layer]:
-                        continue
-                    if not alike:
-                        options = tuple([slot.value(point, layer, site) for _, slot in part.options])
-                    key = (index, layer, site, size, options)
-                    added = self._added.get(key)
-                    if added is None:
-                        added = self._added[key] = self._find(part.module(point, (layer,), (site,)))
-                    squares[added[0]] += added[1]
+            for layer, site, decision in self._places(
+                index, part.layers.chosen(point), part.sites.chosen(point)
+            ):
+                size = point[decision] if decision >= 0 else part.size.value(point, layer, site)
+                if not size:
+                    continue
+                if not alike:
+                    options = tuple([slot.value(point, layer, site) for _, slot in part.options])
+                key = (index, layer, site, size, options)
+                added = self._added.get(key)
+                if added is None:
+                    added = self._added[key] = self._find(part, point, layer, site)
+                squares[added[0]] += added[1]
         return [math.sqrt(sum(squares)), *map(math.sqrt, squares)]
 
-    def _find(self, module: Module) -> tuple[int, float]:
-        """The index of a module's kind, and what it adds to the square there."""
+    def _find_places(
+        self, index: int, layers: tuple[int, ...], sites: tuple[str, ...]
+    ) -> list[tuple[int, str, int]]:
+        """Where a part is, and the decision about its size there; -1 where it is not the decision's value alone."""
+        size, there = self._space.parts[index].size, self._space.costs.there
+        plain = size.indices and not size.needs and size.times is None
+        return [
+            (layer, site, size.indices[size.key(layer, site)] if plain else -1)
+            for layer in layers
+            for site in sites
+            if site in there[layer]
+        ]
+
+    def _find(self, part: Part, point: Assignment, layer: int, site: str) -> tuple[int, float]:
+        """The index of a part's kind, and what it adds to the square at a place."""
+        module = part.module(point, (layer,), (site,))
         ((spot, cut),) = cuts(Configuration.of([module], 1.0), self._space.shape).items()
         return self._kinds[spot.kind], self._gradients.square(spot, cut)
 
