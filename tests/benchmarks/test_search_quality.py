@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import search_quality
+import suggest_time
 from replay import Run
 
 from .small import small_table
@@ -79,3 +80,5 @@ def test_the_documents_have_what_was_recorded():
     recorded = json.loads(search_quality.RESULTS.read_text(encoding="utf-8"))
     assert search_quality.markdown(recorded) in (DOCS / "results.md").read_text(encoding="utf-8")
     assert search_quality.ablation_markdown(recorded) in (DOCS / "suggesting.md").read_text(encoding="utf-8")
+    seconds = json.loads(suggest_time.RESULTS.read_text(encoding="utf-8"))
+    assert suggest_time.table(seconds) in (DOCS / "results.md").read_text(encoding="utf-8")
