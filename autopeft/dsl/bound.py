@@ -7,6 +7,7 @@ Notation:
     limit       the budget in parameters
 """
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -336,12 +337,8 @@ class BoundSpace:
         """Up to n of the neighbours, drawn at random: of the hundreds that a large space has, only these are made."""
         changes = self._changes(assignment)
         rng.shuffle(changes)
-        every = dict.fromkeys(_changed(assignment, change) for change in changes[: 2 * n])
-        found = [one for one in every if self._allowed(one)]
-        if len(found) < n:
-            every = dict.fromkeys(_changed(assignment, change) for change in changes[2 * n :])
-            found += [one for one in every if self._allowed(one)]
-        return found[:n]
+        made = (_changed(assignment, change) for change in changes)
+        return list(itertools.islice(filter(self._allowed, made), n))
 
     def one_exchange(self, assignment: Assignment, active: Sequence[bool]) -> Iterator[Assignment]:
         """One decision with an effect changed, valid or not."""
