@@ -78,7 +78,9 @@ def best_baseline(trials: Sequence[Trial], kind: TrialKind) -> Trial | None:
     return max(scored, key=lambda t: t.score or 0.0, default=None)
 
 
-def missing(trials: Sequence[Trial], seeds: int, *, searched: bool = True) -> list[tuple[Trial, int]]:
+def missing(
+    trials: Sequence[Trial], seeds: int, *, searched: bool = True, expected: Sequence[Trial] = ()
+) -> list[tuple[Trial, int]]:
     """The confirming trials that are not there yet, in the order in which they are to be trained.
 
     Each candidate's first seed comes before anyone's second, so that whenever it ends the candidates can be compared.
@@ -87,6 +89,8 @@ def missing(trials: Sequence[Trial], seeds: int, *, searched: bool = True) -> li
         trials: All of the study.
         seeds: Seeds that each candidate shall be trained with; they follow on the seed of its own trial.
         searched: Whether the search is through. Until then its front may change, and only baselines are settled.
+        expected: Further candidates: those that are thought to be on the front, whatever the scores say; see
+            `autopeft.optimize.judged`.
 
     Returns:
         (the candidate, the seed).
@@ -97,7 +101,7 @@ def missing(trials: Sequence[Trial], seeds: int, *, searched: bool = True) -> li
     settled = [kind for kind in BASELINES if not any(t.kind is kind and not t.status.final for t in trials)]
     held_against = [found for kind in settled if (found := best_baseline(trials, kind)) is not None]
     there = {(t.configuration.key, t.seed) for t in trials if t.kind is TrialKind.CONFIRM}
-    candidates = {t.configuration.key: t for t in [*(front if searched else []), *held_against]}
+    candidates = {t.configuration.key: t for t in [*(front if searched else []), *expected, *held_against]}
     pairs = [(t, t.seed + step) for step in range(1, seeds + 1) for t in candidates.values()]
     return [(t, seed) for t, seed in pairs if (t.configuration.key, seed) not in there]
 

@@ -238,7 +238,7 @@ def search(
         try:
             _queue_probe(repository, record, bound)
             _queue_baselines(repository, record, bound)
-            if _is_complete(repository, record, trials, confirm_seeds):
+            if _is_complete(repository, record, bound, trials, confirm_seeds):
                 return SearchResult(record.name, url)
             tell(Phase("starting Ray"))
             from autopeft.run import Driver, run_trials, start_ray
@@ -284,7 +284,7 @@ def search(
                 import ray
 
                 ray.shutdown()
-            left = missing(repository.trials(record.id), confirm_seeds)
+            left = driver.to_confirm(repository.trials(record.id))
             return SearchResult(record.name, url, interrupted=not driver.finished, to_confirm=len(left))
         finally:
             repository.release(record.id, owner)
@@ -483,11 +483,16 @@ def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) ->
             repository.add_trial(study.id, kind, configuration, cost, int(study.settings["seed"]))
 
 
-def _is_complete(repository: Repository, study: Study, wanted: int, confirm_seeds: int) -> bool:
+def _is_complete(
+    repository: Repository, study: Study, space: BoundSpace, wanted: int, confirm_seeds: int
+) -> bool:
     counts = repository.count(study.id, TrialKind.SEARCH)
     if sum(counts.values()) < wanted or repository.waiting(study.id):
         return False
-    return not missing(repository.trials(study.id), confirm_seeds)
+    from autopeft.optimize.judged import expected_front  # BoTorch takes seconds to import
+
+    trials = repository.trials(study.id)
+    return not missing(trials, confirm_seeds, expected=expected_front(space, trials) if confirm_seeds else ())
 
 
 class _Watch:
@@ -505,9 +510,11 @@ class _Watch:
 
     def _wanted(self, trials: list[Trial]) -> int:
         """Trials in the end, if the front keeps its size: the confirmation trains each of its members anew."""
-        search = sum(t.kind is TrialKind.SEARCH for t in trials)
-        to_confirm = len(missing(trials, self._driver.confirm_seeds))
-        return len(trials) - search + max(self._search_wanted, search) + to_confirm
+        ended = [t.status.final for t in trials if t.kind is TrialKind.SEARCH]
+        through = len(ended) >= self._search_wanted and all(ended)
+        # While it is under way the front changes with every trial: the few that the surrogate would add may come later.
+        left = self._driver.to_confirm(trials) if through else missing(trials, self._driver.confirm_seeds)
+        return len(trials) + max(self._search_wanted - len(ended), 0) + len(left)
 
     def start(self, resumed: bool) -> None:
         driver = self._driver

@@ -75,6 +75,7 @@ def test_while_the_search_goes_on_only_the_baselines_are_settled() -> None:
 
 
 def test_nothing_is_confirmed_without_a_front() -> None:
+    assert [of.number for of, _ in missing([*HEADS, *SEARCH], 1, expected=SEARCH[:2])] == [1, 3, 4, 2, 0]
     assert missing(HEADS, 3) == []
     assert missing([*HEADS, *SEARCH], 0) == []
 

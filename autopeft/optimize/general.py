@@ -46,7 +46,7 @@ from autopeft.optimize.plain_features import PlainFeatures
 from autopeft.optimize.samplers import SAMPLERS
 from autopeft.optimize.samples import Samples
 from autopeft.optimize.start import fresh, generator, start_size
-from autopeft.optimize.surrogate import Surrogate, fit_surrogate
+from autopeft.optimize.surrogate import Belief, Surrogate, fit_surrogate
 from autopeft.registry import Objective
 
 _SAMPLES = (64, 32, 16, 8)  # S, for one objective to four: there are more cells of each
@@ -320,15 +320,41 @@ def _log_volume(
     return total.logsumexp(dim=0)
 
 
-def _fit(space: BoundSpace | PlainSpace, objective: Objective, told: Sequence[Told]) -> Surrogate:
+def expected_values(
+    space: BoundSpace | PlainSpace,
+    objective: Objective,
+    told: Sequence[Told],
+    points: Sequence[Assignment],
+    beliefs: Sequence[Belief] = (),
+) -> list[float]:
+    """A measured objective's posterior means at some points, larger is better.
+
+    Args:
+        space: The space.
+        objective: The objective.
+        told: All points there are.
+        points: Of which to say it.
+        beliefs: What was thought of points beforehand.
+    """
+    if not points:
+        return []
+    surrogate = _fit(space, objective, told, beliefs)
+    with torch.no_grad():
+        means: list[float] = surrogate.mean(surrogate.numbers(points)).tolist()
+    return means
+
+
+def _fit(
+    space: BoundSpace | PlainSpace, objective: Objective, told: Sequence[Told], beliefs: Sequence[Belief] = ()
+) -> Surrogate:
     seen = []
     for one in told:
         if one.complete and one.values is not None:
             variance = (one.variance or {}).get(objective.name, 0.0)
             seen.append(Observation(one.assignment, signed(objective, one.values[objective.name]), variance))
     if isinstance(space, BoundSpace):
-        return fit_surrogate(features_of(space), seen)
-    return fit_surrogate(cast(Features, PlainFeatures(space)), seen)
+        return fit_surrogate(features_of(space), seen, beliefs)
+    return fit_surrogate(cast(Features, PlainFeatures(space)), seen, beliefs)
 
 
 # -- its maximum -------------------------------------------------------------------------------------------------------

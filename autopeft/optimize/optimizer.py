@@ -6,7 +6,7 @@ from typing import Any
 
 from autopeft.dsl import Assignment, BoundSpace, PlainSpace, Space, read_space, write_space
 from autopeft.errors import InputError, UsedUpError, nearest, unknown_name
-from autopeft.optimize.general import Told, find_general, front, known_values, signed
+from autopeft.optimize.general import Told, expected_values, find_general, front, known_values, signed
 from autopeft.optimize.observation import Observation
 from autopeft.optimize.samplers import find_proposer
 from autopeft.optimize.surrogate import Belief
@@ -63,6 +63,7 @@ class Optimizer:
         self.seed = seed
         _check(space, self.objectives)
         self._measured = {o.name: o for o in self.objectives if not o.known}
+        self._beliefs = tuple(beliefs)
         self._told: dict[Assignment, list[Told]] = {}
         self._next: Callable[[], Assignment]
         if isinstance(space, BoundSpace) and _is_trade_off(self.objectives):
@@ -124,16 +125,52 @@ class Optimizer:
 
         By what was told, the mean where a point was told more than once; a luckily measured one is there for its luck.
         """
-        points, rows = [], []
-        for assignment, told in self._told.items():
-            complete = [one.values for one in told if one.complete and one.values is not None]
-            if complete:
-                points.append(assignment)
-                rows.append({name: sum(v[name] for v in complete) / len(complete) for name in self._measured})
+        points = self._complete()
+        rows = [self._mean(self._told[point]) for point in points]
         columns = [
             known_values(self.space, o, points) if o.known else [signed(o, row[o.name]) for row in rows]
             for o in self.objectives
         ]
+        return self._members(points, rows, columns)
+
+    @property
+    def expected_front(self) -> list[tuple[Any, dict[str, float]]]:
+        """As `front`, by the surrogate's posterior means instead of what was told, and with them.
+
+        For noisy measurements: what a point's neighbours say of it takes part, so that luck alone puts none on the front.
+        Where nothing is noisy, `front` is exact and this is not.
+        """
+        points = self._complete()
+        told = self._everything()
+        columns = [
+            known_values(self.space, o, points)
+            if o.known
+            else expected_values(self.space, o, told, points, self._beliefs)
+            for o in self.objectives
+        ]
+        rows = [
+            {
+                o.name: signed(o, column[i])
+                for o, column in zip(self.objectives, columns, strict=True)
+                if not o.known
+            }
+            for i in range(len(points))
+        ]
+        return self._members(points, rows, columns)
+
+    def _complete(self) -> list[Assignment]:
+        return [point for point, told in self._told.items() if any(one.complete for one in told)]
+
+    def _mean(self, told: Sequence[Told]) -> dict[str, float]:
+        complete = [one.values for one in told if one.complete and one.values is not None]
+        return {name: sum(values[name] for values in complete) / len(complete) for name in self._measured}
+
+    def _members(
+        self,
+        points: Sequence[Assignment],
+        rows: Sequence[Mapping[str, float]],
+        columns: Sequence[Sequence[float]],
+    ) -> list[tuple[Any, dict[str, float]]]:
         return [
             (
                 self.space.configuration(points[i]),

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from autopeft import pareto
 from autopeft.dsl import Assignment, BoundSpace
 from autopeft.nouns import Configuration, Trial, TrialKind, TrialStatus
 from autopeft.optimize.climb import climb
 from autopeft.optimize.ehvi import log_ehvi
 from autopeft.optimize.features import features_of
+from autopeft.optimize.judged import members
 from autopeft.optimize.observation import Observation, observations
 from autopeft.optimize.start import fresh, generator, spread, start, start_size
 from autopeft.optimize.surrogate import Belief, Surrogate, fit_surrogate
@@ -134,10 +134,8 @@ def _front(
 ) -> list[Assignment]:
     """Some members of the front, judged by what is thought of their scores: a lucky one is no member for its luck."""
     points = list(dict.fromkeys(one.assignment for one in seen if one.measured))
-    with torch.no_grad():
-        means = surrogate.mean(surrogate.numbers(points)).tolist()
-    members = pareto.front([(mean, space.cost(p)) for mean, p in zip(means, points, strict=True)])
-    return [points[i] for i in rng.sample(members, min(_ORIGINS, len(members)))]
+    front = members(space, surrogate, points)
+    return [points[i] for i in rng.sample(front, min(_ORIGINS, len(front)))]
 
 
 def tuned_rates(space: BoundSpace, trials: Sequence[Trial]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from autopeft.dsl import BoundSpace
 from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import Suggester, halving
+from autopeft.optimize.judged import expected_front
 from autopeft.optimize.observation import searched
 from autopeft.optimize.suggest import suggest_random
 from autopeft.store import Repository
@@ -72,6 +73,9 @@ class Driver:
         self._next: Future[Configuration] | None = None
         self._asked_at = 0.0
         self._used_up = False  # whether the suggester has nothing left to propose
+        self._expected: tuple[frozenset[int], list[Trial]] | None = (
+            None  # of the scored trials with these ids
+        )
         self._waits = False  # whether nothing can be said before another trial has ended
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
@@ -121,7 +125,7 @@ class Driver:
     def _confirming(self, trials: list[Trial]) -> Trial | type[Done] | None:
         """The next trial after the search's own; while some of those are under way, only what they cannot change."""
         under_way = any(t.kind is TrialKind.SEARCH and not t.status.final for t in trials)
-        for of, seed in confirmation.missing(trials, self.confirm_seeds, searched=not under_way):
+        for of, seed in self.to_confirm(trials, searched=not under_way):
             trial = self.repository.add_trial(
                 self.study.id, TrialKind.CONFIRM, of.configuration, of.trainable, seed
             )
@@ -132,6 +136,20 @@ class Driver:
             return None
         self.finished = True
         return Done
+
+    def to_confirm(self, trials: list[Trial], *, searched: bool = True) -> list[tuple[Trial, int]]:
+        """The confirming trials that are still to come, given all trials of the study.
+
+        Args:
+            trials: All of them.
+            searched: Whether the search is through; see `confirmation.missing`.
+        """
+        if not searched or not self.confirm_seeds:
+            return confirmation.missing(trials, self.confirm_seeds, searched=searched)
+        scored = frozenset(t.id for t in trials if t.kind is TrialKind.SEARCH and t.score is not None)
+        if self._expected is None or self._expected[0] != scored:
+            self._expected = scored, expected_front(self.space, trials)
+        return confirmation.missing(trials, self.confirm_seeds, expected=self._expected[1])
 
     def _prepared(self, trials: list[Trial]) -> Configuration | None:
         if self._next is None:

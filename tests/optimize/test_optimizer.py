@@ -131,6 +131,28 @@ def test_a_point_told_twice_is_measured_twice() -> None:
 # -- spaces on a backbone ----------------------------------------------------------------------------------------------
 
 
+def test_the_expected_front_is_no_matter_of_luck() -> None:
+    """Forty measurements of a line, one of them far too high."""
+    optimizer = Optimizer(build_space("line", decisions={"x": Float(0, 1)}), [SCORE])
+    for i in range(41):
+        optimizer.tell({"x": i / 40}, {"score": i / 40 + 0.05 * (-1) ** i + 2.0 * (i == 10)})
+    [(lucky, _)], [(likely, values)] = optimizer.front, optimizer.expected_front
+    assert lucky["x"] == 0.25
+    assert likely["x"] > 0.8
+    assert values["score"] == pytest.approx(likely["x"], abs=0.2)
+
+
+@pytest.mark.parametrize("wanted", [[SCORE, JOULES], [SCORE, SIZE]])
+def test_the_expected_front_in_the_objectives_own_units(wanted: list[Objective]) -> None:
+    optimizer = Optimizer(KNOBS, wanted)
+    assert optimizer.expected_front == []
+    told(optimizer, 12)
+    for point, values in optimizer.expected_front:
+        assert set(values) == {o.name for o in wanted}
+        assert values.get("size", 2.0 ** point["depth"]) == 2.0 ** point["depth"]
+        assert values.get("joules", 1.0) > 0
+
+
 def test_a_score_against_parameters_is_what_a_study_searches() -> None:
     space = tiny()
     optimizer = Optimizer(space, [KNOWN["score"], KNOWN["trainable"]], seed=2)

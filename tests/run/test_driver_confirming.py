@@ -9,10 +9,11 @@ import pytest
 from autopeft.confirmation import choose, confirmed, search_front
 from autopeft.nouns import Trial, TrialKind, TrialStatus
 from autopeft.optimize.baselines import baselines
+from autopeft.optimize.judged import expected_front
 from autopeft.run.driver import Done, Driver
 from autopeft.store import Repository
 
-from .test_driver import answer, ask, make_driver
+from .test_driver import answer, ask, make_driver, space
 
 SEARCH, CONFIRM = TrialKind.SEARCH, TrialKind.CONFIRM
 
@@ -31,12 +32,17 @@ def train(driver: Driver, trial: Trial, score: float, on_new: float | None = Non
     driver.reported(trial.id, last)
 
 
-def run_to_the_end(driver: Driver) -> list[Trial]:
-    """Ask and train until nothing is left; the search scores by size, and the confirmation finds it 0.1 too high."""
+def run_to_the_end(driver: Driver, better: float = 1.0) -> list[Trial]:
+    """Ask and train until nothing is left; the search scores by size, and the confirmation finds it 0.1 too high.
+
+    Args:
+        driver: Of the study.
+        better: How much the larger is better; below 0, worse.
+    """
     asked: list[Trial] = []
     while isinstance(trial := ask(driver), Trial):
         asked.append(trial)
-        score = 0.5 + trial.trainable / 10_000
+        score = 0.5 + better * trial.trainable / 10_000
         train(driver, trial, score, score - 0.1)
     driver.close()
     return asked
@@ -50,9 +56,10 @@ def test_the_front_and_the_baselines_are_trained_anew(repository: Repository, tm
     assert driver.finished
     trials = repository.trials(driver.study.id)
     front = search_front(trials)
+    candidates = {t.number for t in [*front, *expected_front(driver.space, trials)]}
     kinds = [t.kind for t in asked]
     assert kinds[2:5] == [SEARCH] * 3
-    assert kinds[5:] == [CONFIRM] * 2 * (len(front) + 1)  # the members, and the better head
+    assert kinds[5:] == [CONFIRM] * 2 * (len(candidates) + 1)  # they, and the better head
     anew = [t for t in trials if t.kind is CONFIRM]
     assert {t.seed for t in anew} == {4, 5}  # the study's is 3
     assert {t.configuration.key for t in anew} >= {t.configuration.key for t in front}
@@ -103,8 +110,25 @@ def test_a_longer_search_keeps_what_was_confirmed(repository: Repository, tmp_pa
     trials = repository.trials(1)
     assert all(trials[number] == t for number, t in first.items())
     assert choose(trials).by_confirmed
-    members = {t.configuration.key for t in search_front(trials)}
+    front = [*search_front(trials), *expected_front(space(), trials)]
+    members = {t.configuration.key for t in front}
     assert all(t.configuration.key in members for t in after if t.kind is CONFIRM)
+
+
+def test_one_that_had_bad_luck_is_tried_too(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every point is thought to be on the front."""
+    monkeypatch.setattr(
+        "autopeft.run.driver.expected_front",
+        lambda space, trials: [t for t in trials if t.kind is SEARCH and t.score is not None],
+    )
+    driver = make_driver(repository, tmp_path, wanted=6, confirm_seeds=1)
+    run_to_the_end(driver, better=-1.0)
+    trials = repository.trials(driver.study.id)
+    assert len(search_front(trials)) == 1  # the smallest
+    assert sum(t.kind is CONFIRM for t in trials) == 6
+    assert driver.to_confirm(trials) == []
 
 
 def test_the_suggester_learns_nothing_from_it(repository: Repository, tmp_path: Path) -> None:
