@@ -109,17 +109,27 @@ class _Kernel:
         """Columns before Phi."""
         return self.features.amounts.columns[1] + self.beliefs
 
+    def _blocks(self, numbers: Tensor, told: Sequence[Tensor]) -> list[tuple[Prior, int, Tensor]]:
+        """Phi by terms of one kind: the prior of a term's weight, how many terms, and their columns in order."""
+        features, (first, last) = self.features, self.features.amounts.columns
+        blocks = [
+            (_ALONE, len(features.switches), numbers[:, list(features.switches)]),
+            (_ALONE, len(features.scales), _ON_SCALE(numbers[:, list(features.scales)]).flatten(1)),
+        ]
+        for m in told:
+            blocks += [(_BELIEF, 1, m[:, None]), (_ALONE, 1, _OF_BELIEF(m[:, None]).flatten(1))]
+        return [
+            *blocks,
+            (_TREND, 1, numbers[:, features.cost, None]),
+            (_TREND, 1, numbers[:, first:last] @ features.amounts.alike.T),
+        ]
+
     @cached_property
     def _terms(self) -> list[tuple[Prior, int]]:
         """The weights in W: a prior, and how many columns of Phi share it."""
-        width = self.features.amounts.width
-        return [
-            *[(_ALONE, 1)] * len(self.features.switches),
-            *[(_ALONE, len(_ON_SCALE))] * len(self.features.scales),
-            *[(_BELIEF, 1), (_ALONE, len(_OF_BELIEF))] * self.beliefs,
-            (_TREND, 1),
-            (_TREND, width),
-        ]
+        no_points = torch.zeros(0, self.features.amounts.columns[1], dtype=torch.float64)
+        blocks = self._blocks(no_points, [no_points[:, 0]] * self.beliefs)
+        return [(prior, columns.shape[1] // terms) for prior, terms, columns in blocks for _ in range(terms)]
 
     def priors(self) -> list[Prior]:
         """One for each hyperparameter, in order."""
@@ -127,15 +137,7 @@ class _Kernel:
 
     def rows(self, numbers: Tensor, told: Sequence[Tensor]) -> Tensor:
         """Points' numbers (n, p) and what each belief says of them (n,) as this kernel takes them."""
-        first, last = self.features.amounts.columns
-        beliefs = [part for m in told for part in (m[:, None], _OF_BELIEF(m[:, None]).flatten(1))]
-        phi = [
-            numbers[:, list(self.features.switches)],
-            _ON_SCALE(numbers[:, list(self.features.scales)]).flatten(1),
-            *beliefs,
-            numbers[:, self.features.cost, None],
-            numbers[:, first:last] @ self.features.amounts.alike.T,
-        ]
+        phi = [columns for _, _, columns in self._blocks(numbers, told)]
         return torch.cat([numbers, *(m[:, None] for m in told), *phi], dim=1)
 
     def distances(self, a: Tensor, b: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 
 from autopeft.dsl import BoundSpace, Levels, read_space, trainable_parameters
 from autopeft.errors import TrialError
-from autopeft.nouns import Configuration
+from autopeft.nouns import BackboneShape, Configuration
 from autopeft.tasks.batches import Encoded, EncodedImages, EncodedText
 from autopeft.tasks.load import resolve_task
 from autopeft.train import Training, Workbench
@@ -182,8 +182,8 @@ def train(configuration: dict[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def write(name: str, log: Path) -> Path:
-    """The log as a table: a row an epoch; of a failed training, a row with its reason."""
+def write(name: str, log: Path, shape: BackboneShape) -> Path:
+    """The log as a table: a row an epoch; of a failed training, a row with its reason. The backbone's shape is beside it."""
     rows = []
     for line in log.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
@@ -199,7 +199,8 @@ def write(name: str, log: Path) -> Path:
         rows += [{**same, **epoch} for epoch in one["epochs"] or [{"epoch": 0, **nothing}]]
     rows.sort(key=lambda row: (row["trainable"], row["configuration"], row["seed"], row["epoch"]))
     path = HERE / f"{name}.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    written = pa.Table.from_pylist(rows).replace_schema_metadata({"shape": json.dumps(shape.to_json())})
+    pq.write_table(written, path, compression="zstd")
     return path
 
 
@@ -217,13 +218,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     log = args.work / f"{args.name}.jsonl"
     log.touch()
+    source = Source(args.model, args.data)
+    if not (TABLES[args.name].data or (source.model and source.data)):
+        parser.error(f"the table of {args.name} needs --model and --data")
+    _, space = prepare(args.name, source)
     if not args.only_write:
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         there = {(one["key"], one["seed"]) for one in lines}
-        source = Source(args.model, args.data)
-        if not (TABLES[args.name].data or (source.model and source.data)):
-            parser.error(f"the table of {args.name} needs --model and --data")
-        _, space = prepare(args.name, source)
         left = [(c, seed) for c, seed in jobs(args.name, space) if (c.key, seed) not in there]
         total, began = len(there) + len(left), time.monotonic()
         print(f"{len(there)} of {total} trainings are there", flush=True)
@@ -243,7 +244,7 @@ def main() -> None:
                         f"{len(there) + done} of {total}, {(len(left) - done) / rate / 60:.0f} minutes left",
                         flush=True,
                     )
-    path = write(args.name, log)
+    path = write(args.name, log, space.shape)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 

@@ -2,7 +2,7 @@
 
     table = load_images()
     curve = table.draw(configuration, random.Random(0))      # one of its seeds
-    curve.validation[-1], table.truth(configuration)
+    curve.validation[-1], table.entry(configuration).truth
 
 The truth of a configuration is the mean, over all its seeds, of the last epoch's validation score.
 """
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from autopeft.backbones import model_path, read_backbone
 from autopeft.dsl import BoundSpace, Levels, read_space
-from autopeft.nouns import Configuration
+from autopeft.nouns import BackboneShape, Configuration
 from autopeft.pareto import hypervolume
 
 HERE = Path(__file__).parent
@@ -131,6 +131,18 @@ def load_images() -> Table:
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return Table(bound, {c.key: entries[c.key] for c in every}, head, digest)
+
+
+@functools.cache
+def load_text() -> tuple[BoundSpace, Mapping[str, Entry]]:
+    """The table of text: the space, whole, and the configurations of its random sample that were trained."""
+    path = HERE / "text.parquet"
+    metadata = pq.read_schema(path).metadata
+    shape = BackboneShape.from_json(json.loads(metadata[b"shape"]))
+    space = read_space((HERE / "text.yaml").read_text(encoding="utf-8"), "text.yaml").bind(
+        shape, shape.parameters
+    )
+    return replace(space, limit=space.largest), _entries(_trainings(path))
 
 
 def points(space: BoundSpace) -> list[Configuration]:
