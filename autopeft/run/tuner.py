@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -90,12 +91,13 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     name = f"{driver.study.name}-{driver.owner}"
     scratch = tempfile.mkdtemp(prefix="autopeft-ray-")  # Tune's snapshots: a cache, not kept
+    cache = Path(tempfile.gettempdir()) / f"autopeft-cache-{name}"  # on every machine its own
     _drivers[name] = driver
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the surrogate's small matrices beside busy workers: more threads are slower
     try:
         trainable = tune.with_resources(
-            tune.with_parameters(Worker, plan={**plan, "threads": cluster.threads}),
+            tune.with_parameters(Worker, plan={**plan, "threads": cluster.threads, "cache": str(cache)}),
             {"cpu": 1, "gpu": cluster.gpus_per_trial},
         )
         tuner = Tuner(
@@ -119,7 +121,8 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     finally:
         del _drivers[name]
         torch.set_num_threads(threads)
-        shutil.rmtree(scratch, ignore_errors=True)
+        for folder in (scratch, cache):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed

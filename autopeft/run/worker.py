@@ -1,6 +1,7 @@
 """The warm worker: a Ray actor that loads backbone and data once and trains trial after trial."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         Args:
             config: The first trial, as `Driver.config` gives it.
-            plan: `path`, `overrides`, `sites`, `task`, `training` and `space` (`name`, `text`, `limit`) of the study, and
-                `threads` for this worker.
+            plan: `path`, `overrides`, `sites`, `task`, `training` and `space` (`name`, `text`, `limit`) of the study;
+                `threads` for this worker, and `cache`, a folder that workers of one machine share.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
@@ -34,6 +35,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         torch.set_num_threads(plan["threads"])
         self._failure = ""
         self._space = plan["space"]
+        self._cache = Path(plan["cache"])
         try:
             self._bench = Workbench.prepare(
                 plan["path"],
@@ -41,6 +43,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
                 TaskSettings.from_json(plan["task"]),
                 Training(**plan["training"]),
                 plan["sites"],
+                self._cache,
             )
         except AutopeftError as error:
             self._failure = str(error)
@@ -73,8 +76,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         """Nothing was kept."""
 
     def cleanup(self) -> None:
-        """Take the modules off."""
+        """Take the modules off, and the cache away: who still needs it makes it anew."""
         self._end()
+        shutil.rmtree(self._cache, ignore_errors=True)
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial: int = config["trial"]

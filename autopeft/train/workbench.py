@@ -25,6 +25,7 @@ from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import compute
 from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.task import TaskSettings
+from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
 from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 
@@ -73,6 +74,7 @@ class Workbench:
         data: dict[str, Encoded],
         training: Training,
         sites: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.backbone = backbone
         self.sites = sites
@@ -81,6 +83,8 @@ class Workbench:
         self.training = training
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.backbone.model.to(self.device)
+        self._frozen = None if cache is None else FrozenLayers(backbone, cache)
+        self._left_out = 0  # layers that the trial does without
 
     @classmethod
     def prepare(
@@ -90,6 +94,7 @@ class Workbench:
         task: TaskSettings,
         training: Training,
         sites: Mapping[str, str] | None = None,
+        cache: Path | None = None,
     ) -> "Workbench":
         """Load backbone and data.
 
@@ -99,6 +104,8 @@ class Workbench:
             task: What to load, tokenise and score by.
             training: How trials are trained.
             sites: Sites that are named by hand, as `find_layout` takes them.
+            cache: Folder of what the frozen first layers make of these data, for all workers of the study on this machine;
+                None to compute it in every trial. See `autopeft.train.frozen`.
 
         Raises:
             BackboneError, DataError: They cannot be loaded, or are not what the study began with.
@@ -125,7 +132,7 @@ class Workbench:
         data = {
             name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
         }
-        return cls(backbone, task, data, training, sites)
+        return cls(backbone, task, data, training, sites, cache)
 
     def trial(
         self,
@@ -172,6 +179,7 @@ class Workbench:
             raise self._out_of_memory(error) from None
         try:
             self._check_positions(attached)
+            runner = self._without_frozen(attached.runner, configuration)
             optimizer = torch.optim.AdamW(
                 attached.trainable(), lr=configuration.learning_rate, weight_decay=training.weight_decay
             )
@@ -181,7 +189,7 @@ class Workbench:
             )
             for epoch in range(training.epochs):
                 loss = train_epoch(
-                    attached.runner,
+                    runner,
                     optimizer,
                     schedule,
                     self.batches("train", epoch_order(n, seed, epoch), training.batch_size),
@@ -194,12 +202,12 @@ class Workbench:
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
                 whole = last or whole_rungs
-                score = self.score(attached.runner, "validation", None if whole else RUNG_EXAMPLES)
+                score = self.score(runner, "validation", None if whole else RUNG_EXAMPLES)
                 values = {"score": score, "train_loss": loss}
                 if whole and "test" in self.data:
-                    values["test_score"] = self.score(attached.runner, "test")
+                    values["test_score"] = self.score(runner, "test")
                 if last and confirm and "confirmation" in self.data:
-                    values["confirmation_score"] = self.score(attached.runner, "confirmation")
+                    values["confirmation_score"] = self.score(runner, "confirmation")
                 if last:
                     if folder is not None:
                         record = {
@@ -220,7 +228,16 @@ class Workbench:
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory(error) from None
         finally:
+            self._left_out = 0
             attached.detach()
+
+    def _without_frozen(self, runner: nn.Module, configuration: Configuration) -> nn.Module:
+        """The model as the trial runs it: without its first layers, where these are frozen and what they say is known."""
+        depth = 0 if self._frozen is None else self._frozen.depth(configuration)
+        if self._frozen is None or self._frozen.states("train", self.data["train"], depth) is None:
+            return runner
+        self._left_out = depth
+        return WithoutFrozen(runner, self._frozen, depth)
 
     def _out_of_memory(self, error: torch.OutOfMemoryError) -> TrialError:
         return TrialError(f"out of memory on {self.device}: {str(error).splitlines()[0]}")
@@ -241,15 +258,24 @@ class Workbench:
             )
 
     def _inputs(self, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
-        for batch in self.batches("train", order, size):
-            yield {name: tensor for name, tensor in batch.items() if name != "labels"}
+        for indices in order.split(size):
+            batch = self.data["train"].batch(indices)
+            yield {name: tensor.to(self.device) for name, tensor in batch.items() if name != "labels"}
 
     def batches(
         self, split: str, order: torch.Tensor, size: int = _EVALUATION_BATCH
     ) -> Iterator[dict[str, torch.Tensor]]:
-        """Some examples of a split in this order, with their labels, on the workbench's device."""
-        for start in range(0, len(order), size):
-            batch = self.data[split].batch(order[start : start + size])
+        """Some examples of a split in this order, with their labels, on the workbench's device.
+
+        Where the trial does without the first layers, what they would have said is among them.
+        """
+        data, states = self.data[split], None
+        if self._frozen is not None and self._left_out:
+            states = self._frozen.states(split, data, self._left_out)
+        for indices in order.split(size):
+            batch = data.batch(indices)
+            if states is not None:
+                batch[FROZEN] = states.batch(indices, batch.get("attention_mask"))
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
@@ -281,6 +307,7 @@ class Workbench:
     def _details(self) -> dict[str, Any]:
         return {
             "threads": torch.get_num_threads(),
+            "layers_left_out": self._left_out,
             "device": str(self.device),
             "process": os.getpid(),
             "autopeft": autopeft.__version__,
