@@ -101,6 +101,8 @@ def search(
     seed: int = 0,
     epochs: int | None = None,
     batch_size: int = 32,
+    patience: int | None = None,
+    gradient_checkpointing: bool = False,
     fidelity: str | None = None,
     probe: bool | None = None,
     validation: str | None = None,
@@ -142,7 +144,9 @@ def search(
         db: Database URL or SQLite file.
         seed: Of suggestions, heads, modules, batch order and the split.
         epochs: Passes over the training split a trial.
-        batch_size: Examples a step.
+        batch_size: Examples a step. Where they do not fit into memory, a trial takes them in parts; its gradients are the same.
+        patience: A trial ends after so many epochs without a better score; by default after all of them.
+        gradient_checkpointing: Whether activations inside of layers are computed again for the gradients, not kept.
         fidelity: `epochs`: a trial that does worse than others of about its size is stopped after the first part of its
             epochs (`autopeft.optimize.halving`). `none`: every trial is trained to its end. By default `epochs`, or
             what an existing study began with.
@@ -171,7 +175,7 @@ def search(
     else:
         found_space = find_space(space)
     found_space.check_modules()
-    _check_effort(trials, seconds, confirm_seeds, workers, gpus_per_trial, epochs, batch_size, seed)
+    _check_effort(trials, seconds, confirm_seeds, workers, gpus_per_trial, epochs, batch_size, patience, seed)
     if isinstance(warm_start, str):
         warm_start = (warm_start,)
     if sampler not in SAMPLERS:
@@ -210,6 +214,8 @@ def search(
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
         "batch_size": batch_size,
+        **({"patience": patience} if patience is not None else {}),
+        **({"gradient_checkpointing": True} if gradient_checkpointing else {}),
     }
     settings = {
         "model": model,
@@ -331,6 +337,7 @@ def _check_effort(
     gpus_per_trial: float | None,
     epochs: int | None,
     batch_size: int,
+    patience: int | None,
     seed: int,
 ) -> None:
     for name, value, least in (
@@ -339,6 +346,7 @@ def _check_effort(
         ("workers", workers, 1),
         ("epochs", epochs, 1),
         ("batch size", batch_size, 1),
+        ("patience", patience, 1),
         ("seed", seed, 0),
     ):
         if value is not None and value < least:

@@ -219,6 +219,25 @@ def search(
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Examples in a step.", rich_help_panel=_TRAINING)
     ] = 32,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="End a trial after so many epochs without a better score. By default it goes through all of them.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="Keep no activations inside of layers, and compute them again for the gradients: a third more time, much "
+            "less memory.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
     probe: Annotated[
         bool | None,
         typer.Option(
@@ -345,6 +364,8 @@ def search(
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
+            patience=patience,
+            gradient_checkpointing=gradient_checkpointing,
             fidelity=fidelity,
             probe=probe,
             validation=validation,

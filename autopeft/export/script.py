@@ -18,11 +18,11 @@ from autopeft.export.inline import Import, imports_of, inline
 from autopeft.export.literal import literal
 from autopeft.export.put_on import put_on_source
 from autopeft.nouns import Study, Trial
-from autopeft.tasks.batches import epoch_order
+from autopeft.tasks.batches import epoch_order, training_order
 from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.task import Task, TaskSettings
-from autopeft.train.loop import Training, predict, rate_factor, train_epoch
+from autopeft.train.loop import Training, accumulate, autocast, predict, rate_factor, train_epoch
 
 TOLERANCE = 0.01
 """How far the script's score may be from the stored one. On the machine, thread count and versions of the search it
@@ -95,10 +95,12 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
         "SEED": trial.seed,
         "LEARNING_RATE": trial.configuration.learning_rate,
         "EPOCHS": training.epochs,
+        "TRAINED_EPOCHS": max(trial.scores, default=training.epochs),
         "BATCH_SIZE": training.batch_size,
         "WEIGHT_DECAY": training.weight_decay,
         "WARMUP_FRACTION": training.warmup_fraction,
         "MAX_GRAD_NORM": training.max_grad_norm,
+        "ROWS_AT_ONCE": trial.details.get("rows_at_once"),
         "THREADS": trial.details.get("threads", 1),
         "STORED_SCORE": trial.score,
         "STORED_CONFIRMATION_SCORE": trial.measurements.get("confirmation_score"),
@@ -109,7 +111,18 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
     auto = "AutoModelForSequenceClassification" if text else "AutoModelForImageClassification"
     preprocessor = "AutoTokenizer" if text else "AutoImageProcessor"
     imports, sources = inline(
-        [*put_on.wanted, reset_head, rate_factor, train_epoch, predict, epoch_order, metric],
+        [
+            *put_on.wanted,
+            reset_head,
+            rate_factor,
+            autocast,
+            accumulate,
+            train_epoch,
+            predict,
+            epoch_order,
+            training_order,
+            metric,
+        ],
         {
             *imports_of(_IMPORTS),
             *put_on.imports,
@@ -188,9 +201,11 @@ class Encoded:
         self.labels = torch.tensor(data["label"])
         self.preprocessor = preprocessor
 
+    def lengths(self):
+        return torch.tensor([len(ids) for ids in self.features["input_ids"]])
+
     def evaluation_order(self):
-        lengths = torch.tensor([len(ids) for ids in self.features["input_ids"]])
-        return torch.argsort(lengths, descending=True, stable=True)
+        return torch.argsort(self.lengths(), descending=True, stable=True)
 
     def batch(self, indices):
         picked = {name: [rows[i] for i in indices.tolist()] for name, rows in self.features.items()}
@@ -212,6 +227,9 @@ class Encoded:
         images = [image.convert("RGB") for image in data["image"]]
         self.pixel_values = preprocessor(images, return_tensors="pt")["pixel_values"].float()
         self.labels = torch.tensor(data["label"])
+
+    def lengths(self):
+        return torch.ones(len(self.labels))
 
     def evaluation_order(self):
         return torch.arange(len(self.labels))
@@ -270,23 +288,24 @@ def main():
         return float(METRIC(PREDICTED, data[split].labels[order].numpy()))
 
     def first_inputs():
-        for batch in batches("train", epoch_order(n, SEED, 0), BATCH_SIZE):
+        for batch in batches("train", order(0), BATCH_SIZE):
             yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     n = len(data["train"].labels)
+    order = functools.partial(training_order, data["train"].lengths(), BATCH_SIZE, SEED)
     steps = EPOCHS * math.ceil(n / BATCH_SIZE)
     torch.manual_seed(SEED)
     reset_head(model, HEAD)
     runner, further = put_on(model, first_inputs)
     trained = [p for p in runner.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    runner.eval()  # frozen parts have no dropout
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     factor = functools.partial(rate_factor, steps=steps, warmup_fraction=WARMUP_FRACTION)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    loss_of = loss_function(data["train"].labels)
-    for epoch in range(EPOCHS):
-        order = epoch_order(n, SEED, epoch)
-        training = batches("train", order, BATCH_SIZE)
-        loss = train_epoch(runner, optimizer, schedule, training, loss_of, MAX_GRAD_NORM, *further)
+    gradients = functools.partial(accumulate, runner, loss_function(data["train"].labels), rows=ROWS_AT_ONCE)
+    for epoch in range(TRAINED_EPOCHS):
+        training = batches("train", order(epoch), BATCH_SIZE)
+        loss = train_epoch(optimizer, schedule, training, gradients, MAX_GRAD_NORM, *further)
         print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
     result = {"validation": score("validation"), "stored_validation": STORED_SCORE}
     if "confirmation" in data:

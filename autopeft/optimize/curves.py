@@ -34,7 +34,12 @@ def foretold(trials: Sequence[Trial]) -> list[tuple[float, float] | None]:
     None for trials that are under way or have failed: of those no end is known, or none is expected.
     """
     full = max((max(t.scores) for t in trials if t.score is not None), default=0)
-    known = [t.scores if t.score is not None or t.status is TrialStatus.STOPPED else {} for t in trials]
+    known: list[Mapping[int, float]] = []
+    for trial in trials:
+        if trial.score is not None:  # a trial may end early because it got no better: that is its end
+            known.append({**trial.scores, full: trial.score})
+        else:
+            known.append(trial.scores if trial.status is TrialStatus.STOPPED else {})
     return complete(known, full) if full else [None] * len(trials)
 
 

@@ -122,6 +122,25 @@ def epoch_order(n: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(n, generator=generator)
 
 
+def training_order(lengths: torch.Tensor, size: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of training examples of these lengths in an epoch: a permutation, ``(n,)``, int64.
+
+    Cut into batches of a size, it has examples of about equal length in a batch, so that little is padding: fifty batches at a
+    time are sorted by length, and then the batches are shuffled. Where all are equally long it is `epoch_order`.
+
+    >>> training_order(torch.tensor([3, 9, 3, 9]), 2, seed=0, epoch=0).tolist()
+    [1, 3, 2, 0]
+    """
+    order = epoch_order(len(lengths), seed, epoch)
+    if not len(order) or bool((lengths == lengths[0]).all()):
+        return order
+    windows = [part[torch.argsort(lengths[part], stable=True)] for part in order.split(50 * size)]
+    batches = torch.cat(windows).split(size)
+    full = len(order) // size
+    shuffled = epoch_order(full, seed + 1, epoch).tolist()  # what is left over stays at the end
+    return torch.cat([*(batches[i] for i in shuffled), *batches[full:]])
+
+
 def evaluation_order(encoded: Encoded) -> torch.Tensor:
     """All examples, the longest first, so that batches are evenly long and running out of memory shows at once."""
     return torch.argsort(encoded.lengths, descending=True, stable=True)

@@ -30,7 +30,7 @@ from autopeft.dsl.choosers import Slot
 from autopeft.dsl.decisions import Levels
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration, Module, Size
-from autopeft.tasks.batches import epoch_order
+from autopeft.tasks.batches import epoch_order, training_order
 from autopeft.train.loop import rate_factor
 from autopeft.train.workbench import RUNG_EXAMPLES, Report, Workbench
 
@@ -377,8 +377,10 @@ def _train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction)
     )
+    lengths = bench.data["train"].lengths
     for epoch in range(epochs):
-        for batch in bench.batches("train", epoch_order(n, seed, epoch), training.batch_size):
+        order = training_order(lengths, training.batch_size, seed, epoch)
+        for batch in bench.batches("train", order, training.batch_size):
             size = len(batch["labels"])
             each = math.ceil(size / together)
             for begin in range(0, size, each):

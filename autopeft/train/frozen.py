@@ -31,6 +31,7 @@ from torch import nn
 from autopeft.backbones import Backbone
 from autopeft.nouns import Configuration
 from autopeft.tasks.batches import Encoded, evaluation_order
+from autopeft.train.loop import autocast
 
 FROZEN = "frozen_states"
 """The key of a batch under which the hidden states are that the layers left out would have made of it."""
@@ -158,7 +159,8 @@ class FrozenLayers:
 
         handle = self._layers[depth - 1].register_forward_hook(stop)
         try:
-            self._backbone.model(**inputs)
+            with autocast(self._backbone.model.device):
+                self._backbone.model(**inputs)
         except _Reached as reached:
             output = reached.output
         else:

@@ -1,4 +1,4 @@
-"""The training loop: plain functions on torch alone.
+"""The training loop: plain functions on torch alone. The model is in evaluation mode: frozen parts have no dropout.
 
 `autopeft export --to script` writes the source of these functions into the script, so that it trains as a trial does.
 """
@@ -20,6 +20,8 @@ class Training:
         weight_decay: Of AdamW.
         warmup_fraction: Share of the steps in which the rate rises.
         max_grad_norm: Gradients are clipped to this norm.
+        patience: A trial ends after so many epochs without a better score; None: after all of them.
+        gradient_checkpointing: Whether activations inside of layers are computed again for the gradients, not kept.
     """
 
     epochs: int = 3
@@ -27,6 +29,8 @@ class Training:
     weight_decay: float = 0.01
     warmup_fraction: float = 0.1
     max_grad_norm: float = 1.0
+    patience: int | None = None
+    gradient_checkpointing: bool = False
 
 
 def rate_factor(step: int, steps: int, warmup_fraction: float) -> float:
@@ -41,37 +45,65 @@ def rate_factor(step: int, steps: int, warmup_fraction: float) -> float:
     return (steps - step) / max(1, steps - warmup)
 
 
-def train_epoch(
+def autocast(device: torch.device) -> torch.autocast:
+    """Products in bfloat16 where the device has them; parameters and sums stay as they are."""
+    has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=has)
+
+
+def accumulate(
     model: nn.Module,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    batch: dict[str, torch.Tensor],
+    rows: int | None = None,
+) -> torch.Tensor:
+    """Add the gradients of a batch's mean loss to those that are there; the loss, without its graph.
+
+    Args:
+        model: Takes a batch without its labels, answers with `.logits`.
+        loss_of: (logits, labels) to a scalar, the mean over the targets.
+        batch: Tensors of so many rows, `labels` among them.
+        rows: Examples that go through the model at once; None: all. The gradients are the same, the memory is not.
+    """
+    labels = batch["labels"]
+    total = torch.zeros((), device=labels.device)
+    for start in range(0, len(labels), rows or len(labels)):
+        part = {name: tensor[start : start + (rows or len(labels))] for name, tensor in batch.items()}
+        targets = part.pop("labels")
+        with autocast(labels.device):
+            loss = loss_of(model(**part).logits, targets) * (len(targets) / len(labels))
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+def train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     batches: Iterable[dict[str, torch.Tensor]],
-    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    gradients: Callable[[dict[str, torch.Tensor]], torch.Tensor],
     max_grad_norm: float,
     penalty: Callable[[], torch.Tensor | None] = lambda: None,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> float:
-    """One pass; the mean loss over its batches. The model stays in evaluation mode: frozen parts have no dropout.
+    """One pass; the mean loss over its batches.
 
     Args:
-        model: Takes a batch without its labels, answers with `.logits`.
         optimizer: Over the trainable parameters.
         schedule: Stepped after every batch.
         batches: Dictionaries of tensors with `labels` among them.
-        loss_of: (logits, labels) to a scalar.
+        gradients: Adds a batch's gradients to the parameters' and says its loss: `accumulate`.
         max_grad_norm: Gradients are clipped to this norm.
         penalty: What is added to the loss, if anything; not part of the mean.
         after_step: Called with the number of the step, from 1 over all passes, while gradients are still there.
     """
-    model.eval()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     losses = []
     for batch in batches:
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        loss = loss_of(model(**inputs).logits, batch["labels"])
-        losses.append(loss.detach())
+        losses.append(gradients(batch))
         further = penalty()
-        (loss if further is None else loss + further).backward()
+        if further is not None:
+            further.backward()
         nn.utils.clip_grad_norm_(parameters, max_grad_norm)
         optimizer.step()
         schedule.step()
@@ -87,5 +119,6 @@ def predict(model: nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> tor
     with torch.inference_mode():
         for batch in batches:
             inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-            logits.append(model(**inputs).logits.float().cpu())
+            with autocast(batch["labels"].device):
+                logits.append(model(**inputs).logits.float().cpu())
     return torch.cat(logits)

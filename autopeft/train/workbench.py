@@ -1,10 +1,11 @@
 """The warm worker's state: backbone and encoded data loaded once, modules swapped trial by trial."""
 
+import contextlib
 import functools
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from autopeft.adapters import Attached, attach, save_adapter
 from autopeft.backbones import Backbone, load_backbone, model_path, reset_head
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
-from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
+from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order, training_order
 from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import compute
 from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.task import TaskSettings
+from autopeft.train.checkpointing import checkpointed
 from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
-from autopeft.train.loop import Training, predict, rate_factor, train_epoch
+from autopeft.train.loop import Training, accumulate, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 
 _EVALUATION_BATCH = 256
@@ -51,6 +53,15 @@ class Report:
     values: Mapping[str, float]
     last: bool
     details: Mapping[str, Any]
+
+
+def _has_stalled(scores: Sequence[float], patience: int | None) -> bool:
+    """Whether the best of the scores, one an epoch, is at least so many epochs ago.
+
+    >>> _has_stalled([0.5, 0.7, 0.6, 0.7], 2), _has_stalled([0.5, 0.7, 0.6, 0.8], 2)
+    (True, False)
+    """
+    return patience is not None and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
 def _agree(tokenizer: Any, backbone: Backbone) -> None:
@@ -85,6 +96,8 @@ class Workbench:
         self.backbone.model.to(self.device)
         self._frozen = None if cache is None else FrozenLayers(backbone, cache)
         self._left_out = 0  # layers that the trial does without
+        self._rows: int | None = None  # examples of a batch that the trial trains on at once; None: all
+        self._evaluation_batch = _EVALUATION_BATCH
 
     @classmethod
     def prepare(
@@ -161,6 +174,7 @@ class Workbench:
         training = replace(self.training, **dict(configuration.training))  # type: ignore[arg-type]
         n = len(self.data["train"])
         steps = training.epochs * math.ceil(n / training.batch_size)
+        order = functools.partial(training_order, self.data["train"].lengths, training.batch_size, seed)
         torch.manual_seed(seed)
         reset_head(model, self.backbone.head)
         try:
@@ -171,7 +185,7 @@ class Workbench:
                 configuration,
                 text=self.backbone.text,
                 steps=steps,
-                batches=lambda: self._inputs(epoch_order(n, seed, 0), training.batch_size),
+                batches=lambda: self._inputs(order(0), training.batch_size),
             )
         except BackboneError as error:
             raise TrialError(str(error)) from None
@@ -181,30 +195,38 @@ class Workbench:
             self._check_positions(attached)
             runner = self._without_frozen(attached.runner, configuration)
             optimizer = torch.optim.AdamW(
-                attached.trainable(), lr=configuration.learning_rate, weight_decay=training.weight_decay
+                attached.trainable(),
+                lr=configuration.learning_rate,
+                weight_decay=training.weight_decay,
+                fused=True,
             )
             schedule = torch.optim.lr_scheduler.LambdaLR(
                 optimizer,
                 functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction),
             )
+            scores: list[float] = []
             for epoch in range(training.epochs):
-                loss = train_epoch(
-                    runner,
-                    optimizer,
-                    schedule,
-                    self.batches("train", epoch_order(n, seed, epoch), training.batch_size),
-                    self.loss_of,
-                    training.max_grad_norm,
-                    attached.penalty,
-                    attached.after_step,
-                )
+                with self._checkpointed(training):
+                    loss = train_epoch(
+                        optimizer,
+                        schedule,
+                        self.batches("train", order(epoch), training.batch_size),
+                        functools.partial(self._gradients, runner),
+                        training.max_grad_norm,
+                        attached.penalty,
+                        attached.after_step,
+                    )
                 if not math.isfinite(loss):
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
-                whole = last or whole_rungs
-                score = self.score(runner, "validation", None if whole else RUNG_EXAMPLES)
-                values = {"score": score, "train_loss": loss}
-                if whole and "test" in self.data:
+                scores.append(
+                    self.score(runner, "validation", None if last or whole_rungs else RUNG_EXAMPLES)
+                )
+                if not last and _has_stalled(scores, training.patience):
+                    last = True
+                    scores[-1] = self.score(runner, "validation")
+                values = {"score": scores[-1], "train_loss": loss}
+                if (last or whole_rungs) and "test" in self.data:
                     values["test_score"] = self.score(runner, "test")
                 if last and confirm and "confirmation" in self.data:
                     values["confirmation_score"] = self.score(runner, "confirmation")
@@ -225,19 +247,47 @@ class Workbench:
                 if "confirmation_score" in values:
                     details["confirmation_examples"] = len(self.data["confirmation"])
                 yield Report(epoch + 1, values, last, details)
+                if last:
+                    return
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory(error) from None
         finally:
-            self._left_out = 0
+            self._left_out, self._rows = 0, None
             attached.detach()
 
     def _without_frozen(self, runner: nn.Module, configuration: Configuration) -> nn.Module:
         """The model as the trial runs it: without its first layers, where these are frozen and what they say is known."""
+        runner.eval()  # frozen parts have no dropout, in no trial
         depth = 0 if self._frozen is None else self._frozen.depth(configuration)
         if self._frozen is None or self._frozen.states("train", self.data["train"], depth) is None:
             return runner
         self._left_out = depth
         return WithoutFrozen(runner, self._frozen, depth)
+
+    def _checkpointed(self, training: Training) -> contextlib.AbstractContextManager[None]:
+        if not training.gradient_checkpointing:
+            return contextlib.nullcontext()
+        paths = [layer.path for layer in self.backbone.layout.layers[self._left_out :]]
+        return checkpointed([self.backbone.model.get_submodule(path) for path in paths])
+
+    def _gradients(self, runner: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """As `accumulate`; where memory runs out, from now on in halves of what did not fit."""
+        while True:
+            try:
+                return accumulate(runner, self.loss_of, batch, self._rows)
+            except torch.OutOfMemoryError:
+                rows = min(self._rows or self.training.batch_size, len(batch["labels"]))
+                if rows == 1:
+                    raise
+            # After the handler: what failed holds on to its tensors while its traceback is there.
+            self._rows = math.ceil(rows / 2)
+            for parameter in runner.parameters():
+                parameter.grad = None
+            self._free()
+
+    def _free(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _out_of_memory(self, error: torch.OutOfMemoryError) -> TrialError:
         return TrialError(f"out of memory on {self.device}: {str(error).splitlines()[0]}")
@@ -285,8 +335,18 @@ class Workbench:
         if most is not None and most < len(order):
             sample = epoch_order(len(order), seed=0, epoch=0)[:most]  # the same for every trial
             order = order[sample.sort().values]
-        logits = predict(runner, self.batches(split, order))
+        logits = self._predict(runner, split, order)
         return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
+
+    def _predict(self, runner: nn.Module, split: str, order: torch.Tensor) -> torch.Tensor:
+        while True:
+            try:
+                return predict(runner, self.batches(split, order, self._evaluation_batch))
+            except torch.OutOfMemoryError:
+                if self._evaluation_batch == 1:
+                    raise
+            self._evaluation_batch = math.ceil(self._evaluation_batch / 2)
+            self._free()
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean loss that trials are trained by."""
@@ -308,6 +368,7 @@ class Workbench:
         return {
             "threads": torch.get_num_threads(),
             "layers_left_out": self._left_out,
+            **({} if self._rows is None else {"rows_at_once": self._rows}),
             "device": str(self.device),
             "process": os.getpid(),
             "autopeft": autopeft.__version__,

@@ -120,3 +120,5 @@ def test_trials_of_a_study() -> None:
     assert told[6][1] > 0
     assert told[7:] == [None, None, None]
     assert foretold(others) == [None] * 4
+    early = trial(10, TrialStatus.COMPLETE, {1: 0.6, 2: 0.4})  # it got no better, and that was its end
+    assert foretold([*ended, early])[-1] == (0.4, 0.0)

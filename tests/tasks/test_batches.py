@@ -13,7 +13,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from autopeft.errors import BackboneError, DataError
-from autopeft.tasks.batches import EncodedImages, EncodedText, encode, epoch_order, evaluation_order
+from autopeft.tasks.batches import (
+    EncodedImages,
+    EncodedText,
+    encode,
+    epoch_order,
+    evaluation_order,
+    training_order,
+)
 from autopeft.tasks.load import resolve_task
 from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.task import SourceKind, Split, TaskSettings
@@ -144,6 +151,34 @@ def test_an_epoch_is_a_permutation(n: int, seed: int, epoch: int) -> None:
     order = epoch_order(n, seed, epoch)
     assert sorted(order.tolist()) == list(range(n))
     assert torch.equal(order, epoch_order(n, seed, epoch))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 6), max_size=200),
+    size=st.integers(1, 9),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+)
+def test_a_training_epoch_is_a_permutation_too(lengths: list[int], size: int, seed: int, epoch: int) -> None:
+    order = training_order(torch.tensor(lengths), size, seed, epoch)
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    assert torch.equal(order, training_order(torch.tensor(lengths), size, seed, epoch))
+    assert len(set(lengths)) > 1 or torch.equal(order, epoch_order(len(lengths), seed, epoch))
+
+
+def test_batches_of_a_training_epoch_are_hardly_padded_and_in_no_order() -> None:
+    lengths = torch.randint(1, 100, (1003,), generator=torch.Generator().manual_seed(0))
+
+    def padding(order: torch.Tensor) -> float:
+        return sum(float((lengths[b].max() - lengths[b]).sum()) for b in order.split(8)) / float(
+            lengths.sum()
+        )
+
+    orders = [training_order(lengths, 8, 0, epoch) for epoch in range(2)]
+    assert padding(orders[0]) < 0.1 < padding(epoch_order(1003, 0, 0))
+    assert not torch.equal(*orders)
+    means = torch.stack([lengths[b].float().mean() for b in orders[0].split(8)])
+    assert abs(float(torch.corrcoef(torch.stack([means, torch.arange(len(means)).float()]))[0, 1])) < 0.3
 
 
 def test_epochs_and_seeds_differ() -> None:

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autopeft.train.loop import rate_factor, train_epoch
+from autopeft.train.loop import accumulate, rate_factor, train_epoch
 
 
 @given(st.integers(1, 2_000), st.floats(0, 0.9))
@@ -35,7 +36,8 @@ def test_an_epoch_is_what_plain_torch_does() -> None:
     batches = [{"x": torch.randn(4, 3), "labels": torch.randint(0, 2, (4,))} for _ in range(5)]
     optimizers = [torch.optim.AdamW(m.parameters(), lr=0.1) for m in (model, plain)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizers[0], lambda step: 1.0)
-    loss = train_epoch(model, optimizers[0], schedule, batches, nn.functional.cross_entropy, 1.0)
+    gradients = functools.partial(accumulate, model, nn.functional.cross_entropy)
+    loss = train_epoch(optimizers[0], schedule, batches, gradients, 1.0)
     losses = []
     for batch in batches:
         value = nn.functional.cross_entropy(plain.linear(batch["x"]), batch["labels"])
@@ -69,11 +71,25 @@ def test_a_penalty_is_trained_on_but_not_reported() -> None:
             return weight * one.linear.weight.square().sum()
 
         for epoch in range(2):
-            loss = train_epoch(
-                one, optimizer, schedule, batches, nn.functional.cross_entropy, 1e9, penalty, after
-            )
+            gradients = functools.partial(accumulate, one, nn.functional.cross_entropy)
+            loss = train_epoch(optimizer, schedule, batches, gradients, 1e9, penalty, after)
             found.append(loss)
             assert seen == [(step, True) for step in range(1, 3 * epoch + 4)]
     assert found[0] < 10
     assert found[2] > found[0]  # a step of 10 times the weights away
     assert other.linear.weight.abs().max() > model.linear.weight.abs().max()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 7])
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(rows: int) -> None:
+    torch.manual_seed(0)
+    model, other = _Model(), _Model()
+    other.load_state_dict(model.state_dict())
+    batch = {"x": torch.randn(7, 3), "labels": torch.randint(0, 2, (7,))}
+    whole = accumulate(model, nn.functional.cross_entropy, batch)
+    parts = accumulate(other, nn.functional.cross_entropy, batch, rows)
+    assert float(parts) == pytest.approx(float(whole), rel=1e-6)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert one.grad is not None
+        assert two.grad is not None
+        assert torch.allclose(one.grad, two.grad, atol=1e-7)

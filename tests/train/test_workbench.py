@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,61 @@ def test_a_trial_that_is_given_up_leaves_nothing(bench: Workbench) -> None:
     reports.close()
     assert weights(bench) == before
     assert not any(p.requires_grad for p in bench.backbone.model.parameters())
+
+
+def test_memory_that_runs_out_makes_parts_of_a_batch(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that takes three examples at once and no more: the same training, and it is noted."""
+    wanted = run(bench, MIXTURE)
+    layer = bench.backbone.model.get_submodule(bench.backbone.layout.layers[0].path)
+    most = 3
+
+    def full(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if len(args[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = layer.register_forward_pre_hook(full)
+    try:
+        parts = run(bench, MIXTURE)
+        assert parts[-1].details["rows_at_once"] == 2
+        assert "rows_at_once" not in wanted[-1].details
+        assert scores(parts) == [pytest.approx(one, abs=1e-5) for one in scores(wanted)]
+        most = 0
+        with pytest.raises(TrialError, match="out of memory"):
+            run(bench, MIXTURE)
+    finally:
+        handle.remove()
+    monkeypatch.setattr(bench, "_evaluation_batch", 256)
+    assert scores(run(bench, MIXTURE)) == scores(wanted)
+
+
+def test_checkpointing_keeps_less_and_trains_the_same(bench: Workbench) -> None:
+    checkpointed = Workbench(
+        bench.backbone, bench.task, bench.data, replace(bench.training, gradient_checkpointing=True)
+    )
+    found = []
+    for one in (bench, checkpointed):
+        kept = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            found.append((scores(run(one, MIXTURE)), kept))
+    assert found[0][0] == [pytest.approx(one, abs=1e-5) for one in found[1][0]]
+    assert found[1][1] < found[0][1] / 3
+    assert "forward" not in vars(bench.backbone.model.get_submodule(bench.backbone.layout.layers[0].path))
+
+
+def test_patience(bench: Workbench) -> None:
+    """With a rate of nearly 0 nothing gets better after the first epoch."""
+    patient = Workbench(bench.backbone, bench.task, bench.data, replace(bench.training, epochs=6, patience=2))
+    reports = run(patient, Configuration.of([SERIAL], 1e-12))
+    assert [(r.rung, r.last) for r in reports] == [(1, False), (2, False), (3, True)]
+    assert reports[-1].details
 
 
 def test_divergence_is_a_reason(bench: Workbench) -> None:
