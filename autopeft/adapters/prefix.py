@@ -10,6 +10,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+ATTRIBUTE = "prefix_of_autopeft"
+"""Of an attention module: its prefix."""
+
 _NAME = "prefixed_"  # attention implementations that look for a prefix: prefixed_sdpa, prefixed_eager
 
 
@@ -62,10 +65,10 @@ def put_prefix(
     config: Any = module.config
     current = config._attn_implementation
     config._attn_implementation = _looking_for_prefixes(current or "eager")
-    object.__setattr__(module, "prefix_of_autopeft", prefix)  # no submodule: the backbone stays as it was
+    object.__setattr__(module, ATTRIBUTE, prefix)  # no submodule: the backbone stays as it was
 
     def take_off() -> None:
-        object.__delattr__(module, "prefix_of_autopeft")
+        object.__delattr__(module, ATTRIBUTE)
         config._attn_implementation = current  # layers share it: the prefix that was put on first restores it
 
     return prefix, take_off
@@ -95,7 +98,7 @@ def _prefixed(implementation: str) -> Callable[..., tuple[torch.Tensor, torch.Te
         eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         function = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
         output, weights = function(module, query, key, value, attention_mask, *args, **kwargs)
-        prefix = getattr(module, "prefix_of_autopeft", None)
+        prefix = getattr(module, ATTRIBUTE, None)
         if prefix is not None:
             scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
             output = output + prefix(query, key.shape[1], scaling)

@@ -83,7 +83,7 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     Args:
         driver: Says what is next, and is told what became of it.
         cluster: From `start_ray`.
-        plan: What all trials share; see `Worker.setup`.
+        plan: What all trials share; see `Worker.setup`. A folder for its `cache` is chosen here where it names none.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with it, `verbose=0` is silent
@@ -97,7 +97,7 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     torch.set_num_threads(1)  # the surrogate's small matrices beside busy workers: more threads are slower
     try:
         trainable = tune.with_resources(
-            tune.with_parameters(Worker, plan={**plan, "threads": cluster.threads, "cache": str(cache)}),
+            tune.with_parameters(Worker, plan={"cache": str(cache), **plan, "threads": cluster.threads}),
             {"cpu": 1, "gpu": cluster.gpus_per_trial},
         )
         tuner = Tuner(

@@ -24,7 +24,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         Args:
             config: The first trial, as `Driver.config` gives it.
             plan: `path`, `overrides`, `sites`, `task`, `training` and `space` (`name`, `text`, `limit`) of the study;
-                `threads` for this worker, and `cache`, a folder that workers of one machine share.
+                `threads` for this worker, and `cache`, a folder that workers of one machine share, or None.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
@@ -35,7 +35,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         torch.set_num_threads(plan["threads"])
         self._failure = ""
         self._space = plan["space"]
-        self._cache = Path(plan["cache"])
+        self._cache = Path(plan["cache"]) if plan["cache"] else None
         try:
             self._bench = Workbench.prepare(
                 plan["path"],
@@ -78,7 +78,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     def cleanup(self) -> None:
         """Take the modules off, and the cache away: who still needs it makes it anew."""
         self._end()
-        shutil.rmtree(self._cache, ignore_errors=True)
+        if self._cache is not None:
+            shutil.rmtree(self._cache, ignore_errors=True)
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial: int = config["trial"]

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from autopeft.adapters import Attached, attach, load_adapter, save_adapter
+from autopeft.adapters.pack import Pack, objection
 from autopeft.backbones.layout import Layout, find_layout
 from autopeft.dsl.cost import adapter_bytes, trainable_parameters
 from autopeft.dsl.module_table import RECORD, markdown
@@ -287,6 +288,48 @@ def train(attached: Attached, family: str, steps: int = 2) -> list[str]:
     return sorted(names[i] for i in without)
 
 
+def losses_of(family: str, together: Sequence[Sequence[Module]], steps: int = 3) -> list[list[float]]:
+    """The losses of configurations that are trained on one model at once, head and all; of each its steps."""
+    model = bare(family)
+    before = everything(model)
+    pack = Pack(model)  # type: ignore[arg-type]
+    on = [pack.add(lambda modules=modules: put_on(model, family, modules)[0]) for modules in together]
+    batch = {name: torch.cat([tensor] * len(on)) for name, tensor in batch_of(family).items()}
+    optimizers = []
+    for attached in on:
+        with pack.alone(attached):
+            optimizers.append(torch.optim.AdamW(attached.trainable(), lr=1e-2))
+    found: list[list[float]] = [[] for _ in on]
+    pack.show(on).rows = 3 * len(on)
+    for _ in range(steps):
+        parts = model(**batch).logits.chunk(len(on))
+        losses = [nn.functional.cross_entropy(part, torch.tensor([0, 1, 2])) for part in parts]
+        torch.stack(losses).sum().backward()
+        for optimizer, loss, noted in zip(optimizers, losses, found, strict=True):
+            noted.append(float(loss.detach()))
+            optimizer.step()
+            optimizer.zero_grad()
+    pack.take_all_off()
+    assert same(everything(model), before)
+    return found
+
+
+def packs(variant: Variant, family: str) -> bool:
+    """Whether it trains beside others on one model as it does alone, and they as they do."""
+    module = module_of(variant, family)
+    if objection(Configuration.of([module], 1e-2)):
+        return False
+    linears = ("sites", FAMILIES[family].linears)
+    both: list[Module] = [
+        Module("lora", 3, (0, 1), (("alpha", 4.0), linears)),
+        Module("bottleneck", 4, (1,), (("position", "parallel"), ("sites", ("ffn",)))),
+        Module("prefix", 2, (0,), (("sites", ("attention",)),)),
+    ]
+    together: list[list[Module]] = [[module], both, []]
+    alone = [losses_of(family, [one])[0] for one in together]
+    return bool(torch.allclose(torch.tensor(losses_of(family, together)), torch.tensor(alone), atol=1e-4))
+
+
 def saved_bytes(folder: Path, head: Sequence[str]) -> int:
     """Bytes of the tensors in a folder, the head aside."""
     total = 0
@@ -334,6 +377,7 @@ def examine(variant: Variant, family: str, folder: Path) -> dict[str, Any]:
     found["smaller"] = saved_bytes(folder / "trained", one.head) < saved_bytes(folder / "start", one.head)
     planned = len(attached.planned)
     attached.detach()
+    found["packs"] = packs(variant, family)
     found["comes off"] = same(everything(model), before) and torch.equal(logits_of(model, family), start)
 
     loaded = load_adapter(bare(family), folder / "trained")  # type: ignore[arg-type]

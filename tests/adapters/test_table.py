@@ -14,7 +14,17 @@ from .table import CASES, DOCS, VARIANTS, Variant, examine
 
 torch.set_num_threads(1)
 ROWS = {(row["type"], row["size"], str(row["options"])): row for row in recorded()}
-CHECKS = ("identity", "trains", "comes off", "loads", "loads with peft", "count exact", "bytes exact")
+CHECKS = (
+    "identity",
+    "trains",
+    "comes off",
+    "loads",
+    "loads with peft",
+    "count exact",
+    "bytes exact",
+    "packs",
+)
+ALONE = {"adalora", "prompt_tuning", "prefix_tuning"}  # and what changes the backbone's weights
 
 
 @pytest.mark.parametrize(("variant", "family"), CASES, ids=lambda x: x if isinstance(x, str) else x.name)
@@ -37,7 +47,9 @@ def test_the_record_has_every_form_and_no_other() -> None:
 def test_all_types_do_all_that_they_promise() -> None:
     for row in ROWS.values():
         known = MODULE_TYPES[row["type"]]
+        changes = any(row["options"].get(name) in values for name, values in known.changes_base.items())
         promised = {check: True for check in CHECKS if check in row and check != "identity"}
+        promised["packs"] = row["type"] not in ALONE and not changes
         assert {check: row[check] for check in promised} == promised, row
         assert len(row["families"]) >= 2, row
         if not {"init"} & set(row["options"]):

@@ -1,0 +1,1 @@
+"""What trains the trials of `throughput.py`: what a person writes today, and ours; and the matrix products alone."""
