@@ -4,7 +4,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from autopeft.adapters import Attached, attach, save_adapter
 from autopeft.backbones import Backbone, load_backbone, model_path, reset_head
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
+from autopeft.registry import Objective
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
 from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import compute
@@ -27,8 +28,10 @@ from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.task import TaskSettings
 from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
+from autopeft.train.trained import Trained, measured
 
 _EVALUATION_BATCH = 256
+_INPUTS_BATCH = 16
 RUNG_EXAMPLES = 500
 """Between epochs a fixed sample of the validation split says enough; the last epoch is scored on all of it."""
 
@@ -41,7 +44,7 @@ class Report:
         rung: The epoch, from 1.
         values: `score` (of a sample of the validation split until the last epoch) and `train_loss`; after the
             last epoch also `test_score` (where there is a test split), `confirmation_score` (of a confirming trial, where
-            examples are held back for it), `seconds` and `peak_memory_bytes`.
+            examples are held back for it), `seconds`, `peak_memory_bytes`, and the objectives that were asked for.
         last: Whether the trial is complete.
         details: With the last report: how it was trained, for the record.
     """
@@ -81,6 +84,7 @@ class Workbench:
         self.training = training
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.backbone.model.to(self.device)
+        self._prepared: dict[str, Any] = {}  # by objective: what it needs of the bare backbone
 
     @classmethod
     def prepare(
@@ -135,6 +139,7 @@ class Workbench:
         *,
         whole_rungs: bool = False,
         confirm: bool = False,
+        objectives: Sequence[Objective] = (),
     ) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
 
@@ -144,6 +149,7 @@ class Workbench:
             folder: Where the trained adapter goes; None to keep nothing.
             whole_rungs: Score every epoch as the last: on all of validation, and on test. For tables of curves.
             confirm: Score the last epoch on what was held back for the confirmation too.
+            objectives: What to say of the trained trial besides, with the last report.
 
         Raises:
             TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
@@ -151,6 +157,9 @@ class Workbench:
         started = time.monotonic()
         reset_peak(self.device)
         model, task = self.backbone.model, self.task
+        for objective in objectives:
+            if objective.prepare is not None and objective.name not in self._prepared:
+                self._prepared[objective.name] = objective.prepare(self)
         training = replace(self.training, **dict(configuration.training))  # type: ignore[arg-type]
         n = len(self.data["train"])
         steps = training.epochs * math.ceil(n / training.batch_size)
@@ -179,7 +188,9 @@ class Workbench:
                 optimizer,
                 functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction),
             )
+            training_seconds = 0.0
             for epoch in range(training.epochs):
+                began = time.monotonic()
                 loss = train_epoch(
                     attached.runner,
                     optimizer,
@@ -190,6 +201,7 @@ class Workbench:
                     attached.penalty,
                     attached.after_step,
                 )
+                training_seconds += time.monotonic() - began
                 if not math.isfinite(loss):
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
@@ -213,6 +225,8 @@ class Workbench:
                         save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
                     values["seconds"] = time.monotonic() - started
                     values["peak_memory_bytes"] = float(peak_bytes(self.device))
+                    trained = Trained(self, attached, configuration, training, training_seconds)
+                    values |= measured(trained, objectives, self._prepared)
                 details = self._details() if last else {}
                 if "confirmation_score" in values:
                     details["confirmation_examples"] = len(self.data["confirmation"])
@@ -251,6 +265,14 @@ class Workbench:
         for start in range(0, len(order), size):
             batch = self.data[split].batch(order[start : start + size])
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def inputs(self, split: str, most: int) -> Iterator[dict[str, torch.Tensor]]:
+        """So many examples of a split, the same for every trial, without labels: batches of like length, longest first."""
+        data = self.data[split]
+        sample = epoch_order(len(data), seed=0, epoch=0)[:most]
+        order = sample[data.lengths[sample].argsort(descending=True, stable=True)]
+        for batch in self.batches(split, order, _INPUTS_BATCH):
+            yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     def score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
         """The task's metric on a split, or on a sample of so many of its examples, the same for every trial."""
