@@ -9,6 +9,7 @@ from ray import tune
 
 from autopeft.errors import AutopeftError, TrialError
 from autopeft.nouns import Configuration
+from autopeft.registry import find_objective
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
@@ -22,8 +23,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         Args:
             config: The first trial, as `Driver.config` gives it.
-            plan: `path`, `overrides`, `sites`, `task`, `training` and `space` (`name`, `text`, `limit`) of the study, and
-                `threads` for this worker.
+            plan: `path`, `overrides`, `sites`, `task`, `training`, `space` (`name`, `text`, `limit`), `objectives` (how each
+                is found, those beside score and trainable) and `untouched` (data for `forgetting`, or None) of the study,
+                and `threads` for this worker.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
@@ -41,7 +43,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
                 TaskSettings.from_json(plan["task"]),
                 Training(**plan["training"]),
                 plan["sites"],
+                plan["untouched"],
             )
+            self._objectives = [find_objective(reference) for reference in plan["objectives"]]
         except AutopeftError as error:
             self._failure = str(error)
         self._begin(config)
@@ -84,7 +88,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         elif not self._failure:
             configuration = Configuration.from_json(config["configuration"])
             self._reports = self._bench.trial(
-                configuration, config["seed"], Path(config["folder"]), confirm=config["confirm"]
+                configuration,
+                config["seed"],
+                Path(config["folder"]),
+                confirm=config["confirm"],
+                objectives=self._objectives,
             )
 
     def _probe(self, seed: int) -> Iterator[Any]:

@@ -26,6 +26,7 @@ from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import compute
 from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.task import TaskSettings
+from autopeft.tasks.untouched import load_untouched
 from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 from autopeft.train.trained import Trained, measured
@@ -94,6 +95,7 @@ class Workbench:
         task: TaskSettings,
         training: Training,
         sites: Mapping[str, str] | None = None,
+        untouched: Mapping[str, Any] | None = None,
     ) -> "Workbench":
         """Load backbone and data.
 
@@ -103,6 +105,7 @@ class Workbench:
             task: What to load, tokenise and score by.
             training: How trials are trained.
             sites: Sites that are named by hand, as `find_layout` takes them.
+            untouched: Data that nothing is trained on, as `find_untouched` has them.
 
         Raises:
             BackboneError, DataError: They cannot be loaded, or are not what the study began with.
@@ -129,6 +132,9 @@ class Workbench:
         data = {
             name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
         }
+        if untouched is not None:
+            second, how = load_untouched(untouched, task)
+            data["untouched"] = encode(second, how, preprocessor)
         return cls(backbone, task, data, training, sites)
 
     def trial(
