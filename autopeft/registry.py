@@ -199,7 +199,10 @@ def _load(module: str, attribute: str) -> Objective:
         content = importlib.import_module(module)
         found = getattr(content, attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"there is no objective at '{path}': {error}.") from None
+        hint = (
+            "Put its folder on PYTHONPATH, or install it." if isinstance(error, ModuleNotFoundError) else ""
+        )
+        raise InputError(f"there is no objective at '{path}': {error}.", hint) from None
     if not isinstance(found, Objective):
         raise InputError(f"what is at '{path}' is no autopeft.Objective, but a {type(found).__name__}.")
     if found.direction not in ("maximize", "minimize"):

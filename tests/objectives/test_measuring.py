@@ -1,5 +1,6 @@
 """Each objective against a count of its own."""
 
+import re
 import statistics
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,11 @@ import autopeft
 from autopeft.adapters import load_adapter
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration, Module
-from autopeft.registry import Objective, find_objective, objectives
+from autopeft.registry import Objective, find_objective
 from autopeft.train import Report, Workbench
 
 from .conftest import INNER, LAYERS, WIDTH, prepare
+from .write_table import PAGE, page
 
 
 def module(kind: str, size: float, *sites: str, layers: tuple[int, ...] = (0, 1), **options: Any) -> Module:
@@ -218,8 +220,12 @@ def test_a_value_that_is_no_number_fails_the_trial(bench: Workbench) -> None:
     assert report.values["rate"] == LORA.learning_rate
 
 
-def test_every_objective_says_how_it_comes_about() -> None:
+def test_the_reference_is_what_the_objectives_say_of_themselves(bench: Workbench) -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert page() == written
+    (block,) = re.findall(r"```python\n(.*?)```", written, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block, found)  # our own text
+    (*_, report) = bench.trial(LORA, 0, None, objectives=[found["MODULES"]])
+    assert report.values["modules"] == 1
     assert autopeft.Objective is Objective
-    for objective in objectives().values():
-        assert objective.about
-        assert objective.title
