@@ -10,14 +10,29 @@ References:
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from autopeft import pareto
+from autopeft import trade_off
 from autopeft.nouns import Trial, TrialKind, TrialStatus
+from autopeft.registry import Objective
+from autopeft.trade_off import Values
 
 BASELINES = (TrialKind.HEAD_ONLY, TrialKind.LORA_QV)
 """What a search is held against, from the cheapest."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """What an objective came to over the seeds.
+
+    Attributes:
+        mean: In the objective's unit.
+        standard_error: Of the mean; None of a single seed.
+    """
+
+    mean: float
+    standard_error: float | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class Confirmed:
         test_mean: Mean test score of the same trials; None without a test split.
         test_standard_error: Of that mean over the seeds; None of a single one.
         gap: The search's own score less `mean`: positive where the search promised too much.
+        objectives: The study's further objectives, by name, as the same trials measured them anew.
     """
 
     mean: float
@@ -47,6 +63,7 @@ class Confirmed:
     test_mean: float | None
     test_standard_error: float | None
     gap: float
+    objectives: Mapping[str, Mean] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,22 +71,31 @@ class Chosen:
     """The front as it is shown, and what is chosen from it.
 
     Attributes:
-        members: By ascending cost; the last has the best score.
-        knee: See `autopeft.pareto.knee`; None of an empty front.
+        members: By ascending trainable parameters.
+        knee: See `autopeft.trade_off.knee`; None of an empty front.
+        best: The member with the best score; None of an empty front.
         by_confirmed: Whether confirmed means decide, rather than the search's own scores.
         fallen: Members of the search's own front that are not among these, by ascending cost.
     """
 
     members: tuple[Trial, ...]
     knee: Trial | None
+    best: Trial | None
     by_confirmed: bool
     fallen: tuple[Trial, ...] = ()
 
 
-def search_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The non-dominated complete trials of the search by its own scores, by ascending cost."""
-    found = [t for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
-    return [found[i] for i in pareto.front([(t.score or 0.0, t.trainable) for t in found])]
+def search_front(trials: Sequence[Trial], objectives: Sequence[Objective] = ()) -> list[Trial]:
+    """The non-dominated complete trials of the search by its own values, by ascending trainable parameters.
+
+    Args:
+        trials: All of the study.
+        objectives: The study's; score and trainable where none are given.
+    """
+    found = [
+        (t, v) for t in trials if t.kind is TrialKind.SEARCH and (v := trade_off.values_of(t, objectives))
+    ]
+    return [found[i][0] for i in trade_off.front([values for _, values in found], objectives)]
 
 
 def best_baseline(trials: Sequence[Trial], kind: TrialKind) -> Trial | None:
@@ -79,7 +105,12 @@ def best_baseline(trials: Sequence[Trial], kind: TrialKind) -> Trial | None:
 
 
 def missing(
-    trials: Sequence[Trial], seeds: int, *, searched: bool = True, expected: Sequence[Trial] = ()
+    trials: Sequence[Trial],
+    seeds: int,
+    *,
+    searched: bool = True,
+    expected: Sequence[Trial] = (),
+    objectives: Sequence[Objective] = (),
 ) -> list[tuple[Trial, int]]:
     """The confirming trials that are not there yet, in the order in which they are to be trained.
 
@@ -91,11 +122,12 @@ def missing(
         searched: Whether the search is through. Until then its front may change, and only baselines are settled.
         expected: Further candidates: those that are thought to be on the front, whatever the scores say; see
             `autopeft.optimize.judged`.
+        objectives: The study's; score and trainable where none are given.
 
     Returns:
         (the candidate, the seed).
     """
-    front = search_front(trials)
+    front = search_front(trials, objectives)
     if not front:
         return []
     settled = [kind for kind in BASELINES if not any(t.kind is kind and not t.status.final for t in trials)]
@@ -119,7 +151,7 @@ def confirming(trials: Sequence[Trial], of: Trial) -> list[Trial]:
     return [t for t in trials if t.kind is TrialKind.CONFIRM and t.configuration.key == key]
 
 
-def confirmed(trials: Sequence[Trial], of: Trial) -> Confirmed | None:
+def confirmed(trials: Sequence[Trial], of: Trial, objectives: Sequence[Objective] = ()) -> Confirmed | None:
     """What the confirming trials say of a trial's configuration; None if none of them is complete."""
     anew = confirming(trials, of)
     complete = [t for t in anew if t.score is not None]
@@ -139,28 +171,34 @@ def confirmed(trials: Sequence[Trial], of: Trial) -> Confirmed | None:
         test_mean=_mean(tests) if tests else None,
         test_standard_error=_standard_error(tests),
         gap=of.score - mean,
+        objectives={
+            o.name: found for o in trade_off.further(objectives) if (found := _over(complete, o.name))
+        },
     )
 
 
-def choose(trials: Sequence[Trial]) -> Chosen:
+def choose(trials: Sequence[Trial], objectives: Sequence[Objective] = ()) -> Chosen:
     """The front, its knee and its best: by confirmed means once every member of the search's front has been tried anew.
 
     Then all that was ever confirmed takes part, also what a later trial has driven off the search's own front. A member
     all of whose confirming trials failed has no score to be chosen by, and is not among the members.
+
+    Args:
+        trials: All of the study.
+        objectives: The study's; score and trainable where none are given.
     """
-    front = search_front(trials)
+    front = search_front(trials, objectives)
     done = {t.configuration.key for t in trials if t.kind is TrialKind.CONFIRM and t.status.final}
     if front and all(t.configuration.key in done for t in front):
-        found = [
-            (t, said.mean)
-            for t in trials
-            if t.kind is TrialKind.SEARCH and (said := confirmed(trials, t)) is not None
-        ]
+        searched = [t for t in trials if t.kind is TrialKind.SEARCH]
+        found = [(t, values) for t in searched if (values := _confirmed_values(trials, t, objectives))]
         if found:
-            members, knee = _front(found)
-            return Chosen(members, knee, True, tuple(t for t in front if t not in members))
-    members, knee = _front([(t, t.score or 0.0) for t in front])
-    return Chosen(members, knee, False)
+            members, knee, best = _front(found, objectives)
+            return Chosen(members, knee, best, True, tuple(t for t in front if t not in members))
+    members, knee, best = _front(
+        [(t, v) for t in front if (v := trade_off.values_of(t, objectives))], objectives
+    )
+    return Chosen(members, knee, best, False)
 
 
 def binomial_error(share: float, examples: int) -> float:
@@ -172,10 +210,35 @@ def binomial_error(share: float, examples: int) -> float:
     return math.sqrt(max(share * (1 - share), 0.0) / examples)
 
 
-def _front(scored: Sequence[tuple[Trial, float]]) -> tuple[tuple[Trial, ...], Trial | None]:
-    points = [(score, trial.trainable) for trial, score in scored]
-    knee = pareto.knee(points)
-    return tuple(scored[i][0] for i in pareto.front(points)), None if knee is None else scored[knee][0]
+def _confirmed_values(
+    trials: Sequence[Trial], trial: Trial, objectives: Sequence[Objective]
+) -> Values | None:
+    """What a configuration came to when it was trained anew; None if one of the objectives has not been."""
+    found = confirmed(trials, trial, objectives)
+    if found is None or len(found.objectives) < len(trade_off.further(objectives)):
+        return None
+    means = {name: one.mean for name, one in found.objectives.items()}
+    return {"score": found.mean, "trainable": float(trial.trainable), **means}
+
+
+def _front(
+    found: Sequence[tuple[Trial, Values]], objectives: Sequence[Objective]
+) -> tuple[tuple[Trial, ...], Trial | None, Trial | None]:
+    """The members of the front, its knee and its best."""
+    values = [one for _, one in found]
+    members = trade_off.front(values, objectives)
+    knee = trade_off.knee(values, objectives)
+    best = max(members, key=lambda i: values[i]["score"], default=None)
+    return (
+        tuple(found[i][0] for i in members),
+        None if knee is None else found[knee][0],
+        None if best is None else found[best][0],
+    )
+
+
+def _over(complete: Sequence[Trial], name: str) -> Mean | None:
+    values = [t.measurements[name] for t in complete if name in t.measurements]
+    return Mean(_mean(values), _standard_error(values)) if values else None
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The trade-off between score (maximised) and trainable parameters (minimised), as pure functions.
+"""The trade-off between score (maximised) and trainable parameters (minimised), as pure functions; then that of any objectives.
 
 Notation, used throughout:
 
@@ -122,3 +122,54 @@ def knee(points: Sequence[tuple[float, int]]) -> int | None:
         if upwards - across > farthest:
             chosen, farthest = i, upwards - across
     return chosen
+
+
+# -- any number of objectives ------------------------------------------------------------------------------------------
+#
+#   coordinates   of a point: its objectives, each as a number of which larger is better
+
+
+def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the points that no other point dominates, in their order.
+
+    A point dominates another when it is at least as good in every objective, and better in one. Of exactly equal points
+    the first is kept. A point with a coordinate that is not finite is never among them.
+
+    Args:
+        points: Coordinates, (n, K). Takes O(n^2 K).
+
+    >>> non_dominated([(0.7, -1.0, 0.0), (0.9, -3.0, 0.0), (0.6, -2.0, 0.0), (0.7, -1.0, 0.0), (0.1, -9.0, 1.0)])
+    [0, 1, 4]
+    """
+    finite = [i for i, point in enumerate(points) if all(map(math.isfinite, point))]
+    members: list[int] = []
+    # From the best in the first coordinate on, equals by the next: none is dominated by one that comes later.
+    for i in sorted(finite, key=lambda i: (*(-x for x in points[i]), i)):
+        if not any(all(a >= b for a, b in zip(points[j], points[i], strict=True)) for j in members):
+            members.append(i)
+    return sorted(members)
+
+
+def nearest_to_ideal(points: Sequence[Sequence[float]]) -> int | None:
+    """Index of the non-dominated point that is the least far from being the best in everything.
+
+    Scales each coordinate of the non-dominated points to [0, 1], and takes the point with the least Euclidean distance
+    to (1, ..., 1), which is there only if one point is the best in every objective; of equally near ones the first.
+
+    Returns:
+        An index into `points`, or None when no point has finite coordinates.
+
+    References:
+        Zeleny (1973), "Compromise programming", in Multiple Criteria Decision Making: the compromise solution for p = 2.
+    """
+    members = non_dominated(points)
+    if not members:
+        return None
+    columns = list(zip(*(points[i] for i in members), strict=True))
+    low, high = [min(column) for column in columns], [max(column) for column in columns]
+
+    def distance(i: int) -> float:
+        gaps = [(b - x) / (b - a) for x, a, b in zip(points[i], low, high, strict=True) if b > a]
+        return round(math.hypot(*gaps), 12)  # equally near but for rounding: the first
+
+    return min(members, key=lambda i: (distance(i), i))

@@ -17,14 +17,16 @@ from autopeft.confirmation import confirmed, confirmed_score, missing
 from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
-from autopeft.errors import InputError, StudyError, unknown_name
+from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
 from autopeft.nouns import BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
+from autopeft.registry import TRADE_OFF, Objective, find_objectives, objectives_of
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.store import Repository, artifact_folder, default_url, parse_url
+from autopeft.trade_off import further, is_default
 
 if TYPE_CHECKING:
     from autopeft.run import Driver
@@ -87,6 +89,7 @@ def search(
     data: str | None = None,
     budget: str = "0.5%",
     *,
+    objectives: str | Sequence[str] = TRADE_OFF,
     space: str | Space = "autopeft",
     sampler: str = "botorch",
     trials: int = 32,
@@ -116,6 +119,7 @@ def search(
     validation_fraction: float = 0.2,
     confirm_fraction: float = 0.5,
     max_length: int = 128,
+    forgetting_data: str | None = None,
     model_config: Mapping[str, Any] | None = None,
     sites: Mapping[str, str] | None = None,
     on_event: Watcher | None = None,
@@ -128,6 +132,9 @@ def search(
         model: `starter`, a folder, or a hub id.
         data: A file, a folder or a hub id; the starter's data by default for the starter.
         budget: `0.5%` of the backbone's parameters, `300k` or `120000`; the new task head is not counted.
+        objectives: What is searched for: two to four of `autopeft objectives`, or paths of one's own in Python
+            (`my_package.energy:JOULES`). The budget bounds the trainable parameters whatever they are. Those that are measured
+            are measured on every trial, after its last epoch.
         space: A shipped space's name, a YAML file, or a space built in Python (`autopeft.dsl.build_space`).
         sampler: `botorch`, `random`, `optuna:tpe`, `optuna:nsgaii` or `optuna:gp`.
         trials: Search trials the study shall have in all.
@@ -149,13 +156,16 @@ def search(
         gradient_checkpointing: Whether activations inside of layers are computed again for the gradients, not kept.
         fidelity: `epochs`: a trial that does worse than others of about its size is stopped after the first part of its
             epochs (`autopeft.optimize.halving`). `none`: every trial is trained to its end. By default `epochs`, or
-            what an existing study began with.
+            what an existing study began with. With other objectives than score and trainable it is `none`: what is weak in
+            these may be the best in another.
         probe: Whether, before the first trial, the gradients of all configurations' modules are looked at in one pass
             (`autopeft.train.elastic.gradient_scores`), so that the first suggestions are no blind ones. It takes about as long
             as one trial, and is left out for spaces and samplers that cannot use it. By default True, or what an
             existing study began with.
         validation, test, text, text_pair, image, label, problem, metric, validation_fraction, max_length:
             As in `autopeft.tasks.load.resolve_task`.
+        forgetting_data: Texts or images that nothing is trained on, for the objective `forgetting`: a file, a folder or a
+            hub id, without labels. By default it is measured on the inputs of the validation examples.
         confirm_fraction: Share of the validation examples that the search does not see, for the confirmation to score on.
         model_config: Fields of the model's configuration to change, such as `{"num_hidden_layers": 2}`.
         sites: Sites of the model named by hand, site to the end of its path in a layer: `{"q": "attn.q_proj"}`.
@@ -182,14 +192,25 @@ def search(
         raise unknown_name("sampler", sampler, SAMPLERS)
     if fidelity is not None and fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
+    references, wanted = find_objectives(objectives)
+    if not is_default(wanted):
+        _check_objectives(wanted, fidelity, warm_start)
+        fidelity, probe = "none", False
+    if forgetting_data is not None and not any(objective.prepare for objective in wanted):
+        raise InputError(
+            "data to measure forgetting on are given, and the search is not for it: add it, as in "
+            "--objectives score,trainable,forgetting."
+        )
     data = _default_data(model, data)
     url = parse_url(db) if db else default_url()
     if warm_start:
         _check_warm_start(url, warm_start, sampler, study)
     tell(Phase("reading the data"))
     from autopeft.optimize import find_suggester
+    from autopeft.optimize.several import find_suggester_of
     from autopeft.optimize.suggest import believe
     from autopeft.tasks.load import resolve_task
+    from autopeft.tasks.untouched import find_untouched
 
     task = resolve_task(
         data,
@@ -206,10 +227,11 @@ def search(
         max_length=max_length,
         confirmation_fraction=confirm_fraction,
     )
+    untouched = None if forgetting_data is None else find_untouched(forgetting_data, task.settings)
     tell(Phase("loading the backbone"))
     overrides = dict(model_config or {})
     by_hand = dict(sites or {})
-    path, shape = _inspect(model, task, overrides, by_hand)
+    path, shape = _inspect(model, task, overrides, by_hand, wanted)
     bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
@@ -234,6 +256,8 @@ def search(
         "seed": seed,
         "training": training,
         **({"warm_start": sorted(set(warm_start))} if warm_start else {}),
+        **({} if is_default(wanted) else {"objectives": list(references)}),
+        **({} if untouched is None else {"forgetting_data": untouched}),
     }
     with Repository.open(url) as repository:
         settings["fidelity"] = fidelity or _fidelity_so_far(repository, study)
@@ -255,7 +279,9 @@ def search(
                     repository=repository,
                     study=record,
                     space=bound,
-                    suggester=find_suggester(sampler, [believe(bound, one) for one in observed]),
+                    suggester=find_suggester(sampler, [believe(bound, one) for one in observed])
+                    if is_default(wanted)
+                    else find_suggester_of(sampler, wanted),
                     wanted=trials,
                     at_once=cluster.workers + 1,
                     artifacts=artifact_folder(url),
@@ -263,6 +289,7 @@ def search(
                     owner=owner,
                     rungs=halving.rungs(training["epochs"]) if settings["fidelity"] == "epochs" else (),
                     confirm_seeds=confirm_seeds,
+                    objectives=wanted,
                 )
                 watch = _Watch(driver, tell, trials, cluster.workers, began)
                 watch.start(resumed)
@@ -282,6 +309,12 @@ def search(
                                 "text": found_space.text,
                                 "limit": bound.limit,
                             },
+                            "objectives": [
+                                reference
+                                for reference, objective in zip(references, wanted, strict=True)
+                                if objective in further(wanted)
+                            ],
+                            "untouched": untouched,
                         },
                     )
                 finally:
@@ -321,7 +354,7 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
     with Repository.open(parse_url(db) if db else default_url()) as repository:
         record = repository.get_study(study)
         trial = pick_trial(repository, record, pick)
-        anew = confirmed(repository.trials(record.id), trial)
+        anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
     write(record, trial, target, anew)
     return target
 
@@ -369,9 +402,17 @@ def _default_data(model: str, data: str | None) -> str:
 
 
 def _inspect(
-    model: str, task: "Task", overrides: Mapping[str, Any], sites: Mapping[str, str]
+    model: str,
+    task: "Task",
+    overrides: Mapping[str, Any],
+    sites: Mapping[str, str],
+    objectives: Sequence[Objective],
 ) -> tuple[str, BackboneShape]:
-    """The path that workers load, and the shape; the model itself is let go."""
+    """The path that workers load, and the shape; the model itself is let go.
+
+    Raises:
+        BackboneError: It cannot be loaded, or an objective cannot be measured on it.
+    """
     from autopeft.backbones import STARTER, load_backbone, model_path
     from autopeft.tasks.preprocessor import load_preprocessor
 
@@ -385,6 +426,11 @@ def _inspect(
         sites=sites,
     )
     load_preprocessor(resolved, task.settings.modality)  # refused here rather than on every worker
+    for objective in objectives:
+        if reason := objective.objection(backbone, task.settings):
+            raise BackboneError(
+                f"the objective '{objective.typed}' cannot be measured on '{model}': {reason}."
+            )
     return (STARTER if model == STARTER else resolved), backbone.layout.shape
 
 
@@ -408,6 +454,23 @@ def _check_warm_start(url: str, names: Sequence[str], sampler: str, study: str |
             repository.get_study(name)
             if name == study:
                 raise StudyError(f"the study '{name}' cannot start from itself.")
+
+
+def _check_objectives(
+    objectives: Sequence[Objective], fidelity: str | None, warm_start: Sequence[str]
+) -> None:
+    """Refuse what speaks of score and trainable parameters alone."""
+    named = ",".join(objective.typed for objective in objectives)
+    if fidelity == "epochs":
+        raise InputError(
+            f"a search for {named} stops no trial early: one that is weak in score and size may be the best in another "
+            "objective. Leave --fidelity out, or search for score,trainable."
+        )
+    if warm_start:
+        raise InputError(
+            f"a search for {named} learns nothing from earlier studies: leave --warm-start out, or search for "
+            "score,trainable."
+        )
 
 
 def _fidelity_so_far(repository: Repository, study: str | None) -> str:
@@ -500,7 +563,10 @@ def _is_complete(
     from autopeft.optimize.judged import expected_front  # BoTorch takes seconds to import
 
     trials = repository.trials(study.id)
-    return not missing(trials, confirm_seeds, expected=expected_front(space, trials) if confirm_seeds else ())
+    objectives = objectives_of(study.settings)
+    judged = confirm_seeds and is_default(objectives)
+    expected = expected_front(space, trials) if judged else ()
+    return not missing(trials, confirm_seeds, expected=expected, objectives=objectives)
 
 
 class _Watch:
@@ -521,7 +587,11 @@ class _Watch:
         ended = [t.status.final for t in trials if t.kind is TrialKind.SEARCH]
         through = len(ended) >= self._search_wanted and all(ended)
         # While it is under way the front changes with every trial: the few that the surrogate would add may come later.
-        left = self._driver.to_confirm(trials) if through else missing(trials, self._driver.confirm_seeds)
+        left = (
+            self._driver.to_confirm(trials)
+            if through
+            else missing(trials, self._driver.confirm_seeds, objectives=self._driver.objectives)
+        )
         return len(trials) + max(self._search_wanted - len(ended), 0) + len(left)
 
     def start(self, resumed: bool) -> None:

@@ -3,5 +3,5 @@
 from autopeft.registry import Objective
 
 OBJECTIVE = Objective(
-    name="confirmation_score", direction="maximize", unit="", computed=False, title="Confirmed score"
+    name="confirmation_score", direction="maximize", title="Confirmed score", searchable=False
 )

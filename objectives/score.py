@@ -1,5 +1,5 @@
-"""The task's metric on the validation split, after the last epoch."""
+"""The task's metric on the validation examples that the search chooses by, after the last epoch."""
 
 from autopeft.registry import Objective
 
-OBJECTIVE = Objective(name="score", direction="maximize", unit="", computed=False, title="Score")
+OBJECTIVE = Objective(name="score", direction="maximize", title="Score")

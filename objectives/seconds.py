@@ -2,4 +2,4 @@
 
 from autopeft.registry import Objective
 
-OBJECTIVE = Objective(name="seconds", direction="minimize", unit="s", computed=False, title="Seconds")
+OBJECTIVE = Objective(name="seconds", direction="minimize", unit="s", title="Seconds", searchable=False)

@@ -2,4 +2,4 @@
 
 from autopeft.registry import Objective
 
-OBJECTIVE = Objective(name="test_score", direction="maximize", unit="", computed=False, title="Test score")
+OBJECTIVE = Objective(name="test_score", direction="maximize", title="Test score", searchable=False)

@@ -2,4 +2,4 @@
 
 from autopeft.registry import Objective
 
-OBJECTIVE = Objective(name="train_loss", direction="minimize", unit="", computed=False, title="Train loss")
+OBJECTIVE = Objective(name="train_loss", direction="minimize", title="Train loss", searchable=False)

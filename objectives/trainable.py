@@ -1,7 +1,13 @@
-"""Trainable parameters, the new task head not counted; exact before training."""
+"""Trainable parameters, the new task head not counted; exact before training, by arithmetic over the backbone's shape."""
 
+from autopeft.dsl.cost import trainable_parameters
 from autopeft.registry import Objective
 
 OBJECTIVE = Objective(
-    name="trainable", direction="minimize", unit="parameters", computed=True, title="Trainable"
+    name="trainable",
+    direction="minimize",
+    unit="parameters",
+    title="Trainable",
+    log=True,
+    compute=trainable_parameters,
 )

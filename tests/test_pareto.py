@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopeft.pareto import REFERENCE_COST, cost_coordinate, front, hypervolume, knee
+from autopeft.pareto import (
+    REFERENCE_COST,
+    cost_coordinate,
+    front,
+    hypervolume,
+    knee,
+    nearest_to_ideal,
+    non_dominated,
+)
 
 # Few distinct values, so that ties and equal points come up.
 scores = st.one_of(
@@ -139,3 +147,47 @@ def test_the_knee_is_the_member_farthest_above_the_chord(points: list[tuple[floa
     x = math.log(max(points[chosen][1], 1) / max(low[1], 1)) / math.log(high[1] / max(low[1], 1))
     y = (points[chosen][0] - low[0]) / (high[0] - low[0])
     assert (y - x) / math.sqrt(2) == pytest.approx(farthest_by_hand(points), abs=1e-9)
+
+
+# -- any number of objectives ------------------------------------------------------------------------------------------
+
+coordinates = st.one_of(
+    st.integers(0, 3).map(float), st.floats(-1, 1), st.sampled_from([math.nan, -math.inf])
+)
+many = st.integers(1, 4).flatmap(lambda k: st.lists(st.tuples(*[coordinates] * k), max_size=20))
+
+
+@given(many)
+def test_of_many_objectives_too_what_no_point_dominates(points: list[tuple[float, ...]]) -> None:
+    finite = [i for i, point in enumerate(points) if all(map(math.isfinite, point))]
+
+    def beaten(i: int) -> bool:
+        better = (j for j in finite if points[j] != points[i])
+        return any(all(a >= b for a, b in zip(points[j], points[i], strict=True)) for j in better)
+
+    wanted = [i for i in finite if not beaten(i) and points[i] not in [points[j] for j in finite if j < i]]
+    assert non_dominated(points) == wanted
+
+
+@given(points_lists)
+def test_of_two_objectives_both_fronts_are_one(points: list[tuple[float, int]]) -> None:
+    found = non_dominated([(score, -float(cost)) for score, cost in points])
+    assert sorted(found, key=lambda i: points[i][1]) == front(points)
+
+
+def test_the_nearest_to_the_ideal() -> None:
+    points = [(0.0, 1.0, 1.0), (0.9, 0.6, 0.6), (1.0, 0.0, 0.0), (0.2, 0.2, 0.2)]
+    assert nearest_to_ideal(points) == 1
+    # It is the shape that counts, not the units.
+    assert nearest_to_ideal([(a, 1_000 * b, c - 7) for a, b, c in points]) == 1
+    assert nearest_to_ideal([(1.0, 2.0)]) == 0
+    assert nearest_to_ideal([(0.0, 1.0), (1.0, 0.0)]) == 0  # equally near: the first
+    assert nearest_to_ideal([(math.nan, 1.0)]) is None
+    assert nearest_to_ideal([]) is None
+
+
+@given(many)
+def test_the_nearest_to_the_ideal_is_on_the_front(points: list[tuple[float, ...]]) -> None:
+    members = non_dominated(points)
+    found = nearest_to_ideal(points)
+    assert (found in members) if members else found is None

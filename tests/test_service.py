@@ -9,11 +9,12 @@ from report.filled import complete  # tests/report
 from shapes import VIT
 
 from autopeft.dsl import BoundSpace, read_space
-from autopeft.errors import StudyError
+from autopeft.errors import BackboneError, InputError, StudyError
 from autopeft.nouns import BackboneShape, Trial
-from autopeft.registry import space_text
-from autopeft.service import _find_study
+from autopeft.registry import Objective, find_objectives, space_text
+from autopeft.service import _find_study, _inspect, _is_complete, search
 from autopeft.store import Repository
+from autopeft.tasks.load import resolve_task
 
 SPACE = space_text("autopeft")
 
@@ -40,13 +41,13 @@ def settings(**changes: Any) -> dict[str, Any]:
     }
 
 
-def trial(repository: Repository, name: str, point: int) -> Trial:
+def trial(repository: Repository, name: str, point: int, **values: float) -> Trial:
     space = bound()
     assignment = space.starts[point].assignment
     configuration = space.configuration(assignment)
-    return complete(
-        repository, repository.get_study(name), configuration, space.cost(assignment), 0.5 + 0.01 * point
-    )
+    cost = space.cost(assignment)
+    score = 0.5 + 0.01 * point
+    return complete(repository, repository.get_study(name), configuration, cost, score, **values)
 
 
 def test_a_study_holds_its_backbones_shape(repository: Repository) -> None:
@@ -81,3 +82,48 @@ def test_a_warm_start_that_is_refused_leaves_no_study(repository: Repository) ->
     with pytest.raises(StudyError, match="no complete trial"):
         _find_study(repository, "new", settings(warm_start=["old"]), bound())
     assert repository.find_study("new") is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            {"objectives": "score,memory", "fidelity": "epochs"},
+            "a search for score,memory stops no trial early",
+        ),
+        ({"objectives": ["score", "memory"], "warm_start": "old"}, "learns nothing from earlier studies"),
+        ({"forgetting_data": "starter"}, "the search is not for it: add it"),
+        ({"objectives": "score,memry"}, "unknown objective 'memry'"),
+    ],
+)
+def test_what_other_objectives_cannot_have(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        search(**asked)
+
+
+def test_an_objective_that_a_backbone_does_not_offer_is_refused() -> None:
+    task = resolve_task("starter")
+    dark = Objective("joules", "minimize", measure=lambda t: 1.0, objection=lambda b, t: "there is no meter")
+    with pytest.raises(BackboneError, match="'joules' cannot be measured on 'starter': there is no meter"):
+        _inspect("starter", task, {}, {}, [dark])
+    assert _inspect("starter", task, {}, {}, find_objectives("score,density")[1])[0] == "starter"
+
+
+def test_a_study_of_other_objectives_is_complete_when_its_own_front_is_confirmed(
+    repository: Repository,
+) -> None:
+    study = repository.create_study("s", settings(objectives=["score", "adapter_bytes"]), 5_000, "autopeft")
+    space = bound()
+    assert not _is_complete(repository, study, space, 1, 0)
+    trial(repository, "s", 0)  # without its bytes it is on no front
+    assert _is_complete(repository, study, space, 1, 1)
+    trial(repository, "s", 1, adapter_bytes=100.0)
+    assert not _is_complete(repository, study, space, 2, 1)
+    assert _is_complete(repository, study, space, 2, 0)
+
+
+def test_a_study_says_its_objectives_only_where_they_are_others(repository: Repository) -> None:
+    study = repository.create_study("s", settings(objectives=["score", "adapter_bytes"]), 5_000, "autopeft")
+    assert _find_study(repository, "s", dict(study.settings), bound())[1]
+    with pytest.raises(StudyError, match=r'objectives was \["score", "adapter_bytes"\], now null'):
+        _find_study(repository, "s", settings(), bound())

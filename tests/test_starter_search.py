@@ -259,3 +259,43 @@ def _score(model: torch.nn.Module) -> float:
     order = evaluation_order(data)
     logits = predict(model, (data.batch(part) for part in order.split(256)))
     return compute("accuracy", logits.numpy(), data.labels[order].numpy())
+
+
+def test_a_search_for_other_objectives(tmp_path: Path) -> None:
+    call = (*SMALL, "--trials", "3", "--study", "four", "--confirm-seeds", "1")
+    wanted = ("--objectives", "score,memory,flops,bytes")
+    done = autopeft(tmp_path, *call, *wanted)
+    assert done.returncode == 0, done.stderr
+    assert all(title in done.stdout for title in ("Training memory", "Inference FLOPs", "Adapter size"))
+    summary = answer(tmp_path, "front", "four")
+    names = [one["name"] for one in summary["objectives"]]
+    assert names == ["score", "adapter_bytes", "inference_flops", "training_memory_bytes"]
+    assert summary["by_confirmed"]
+    assert summary["front"]
+    assert sum(row["best"] for row in summary["front"]) == sum(row["knee"] for row in summary["front"]) == 1
+    for row in (*summary["front"], *summary["baselines"]):
+        assert set(row["objectives"]) == set(names[1:])
+        # The same numbers for every seed: what is counted does not depend on the weights.
+        means = {name: found["mean"] for name, found in row["confirmed"]["objectives"].items()}
+        assert means == row["objectives"]
+    trials = [answer(tmp_path, "show", "four", str(n)) for n in range(16)]
+    assert not any(trial["kind"] == "probe" for trial in trials)
+    head = trials[0]["measurements"]
+    assert head["adapter_bytes"] == 0
+    assert all(
+        t["measurements"]["training_memory_bytes"] > head["training_memory_bytes"] for t in trials[6:15]
+    )
+    best = next(row for row in summary["front"] if row["best"])
+    exported = autopeft(tmp_path, "export", "four", "--pick", "best", "--to", "peft", "adapter")
+    assert exported.returncode == 0, exported.stderr
+    saved = 0
+    for file in (tmp_path / "adapter").rglob("*.safetensors"):
+        tensors = load_file(file).items()
+        saved += sum(t.numel() * t.element_size() for name, t in tensors if "classifier" not in name)
+    assert saved == best["objectives"]["adapter_bytes"]
+    again = autopeft(tmp_path, *call, *wanted)
+    assert again.returncode == 0
+    assert "starting Ray" not in again.stderr
+    other = autopeft(tmp_path, *call)
+    assert other.returncode == 2
+    assert "objectives was" in other.stderr

@@ -9,6 +9,7 @@ from autopeft.cli import space
 from autopeft.cli.backbone import backbone
 from autopeft.cli.export import export
 from autopeft.cli.modules import modules
+from autopeft.cli.objectives import objectives
 from autopeft.cli.search import search
 from autopeft.cli.studies import front, show, studies
 
@@ -42,6 +43,6 @@ def _options(
     pass
 
 
-for command in (search, studies, front, show, export, backbone, modules):
+for command in (search, studies, front, show, export, backbone, modules, objectives):
     app.command()(command)
 app.add_typer(space.app)

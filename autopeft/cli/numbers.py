@@ -66,3 +66,28 @@ def show_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def show_value(value: float | None, unit: str) -> str:
+    """A value of an objective with its unit; a dash where there is none.
+
+    >>> show_value(0.00312, "s"), show_value(2048, "bytes"), show_value(1.5e9, "FLOPs"), show_value(0.25, "J")
+    ('3.12 ms', '2.0 KiB', '1.50 GFLOPs', '0.25 J')
+    """
+    if value is None:
+        return "–"
+    if unit == "":
+        return show_score(value)
+    if unit == "parameters":
+        return f"{value:,.0f}"
+    if unit == "bytes":
+        return show_bytes(value)
+    if unit == "s":
+        return show_seconds(value) if value >= 1 else f"{1000 * value:.3g} ms"
+    if unit == "FLOPs":
+        for prefix in ("", "k", "M", "G"):
+            if value < 1000:
+                return f"{value:.3g} {prefix}FLOPs" if not prefix else f"{value:#.3g} {prefix}FLOPs"
+            value /= 1000
+        return f"{value:,.2f} TFLOPs"
+    return f"{value:.4g} {unit}"

@@ -15,19 +15,20 @@ from rich.text import Text
 from autopeft.cli.again import without_password
 from autopeft.cli.numbers import (
     share_decimals,
-    show_bytes,
     show_mean,
     show_score,
-    show_seconds,
     show_share,
+    show_value,
 )
 from autopeft.nouns import TrialKind, TrialStatus
-from autopeft.registry import objectives
+from autopeft.registry import TRADE_OFF, objectives
 from autopeft.report.summary import Row, Summary
 
 _FILE_WIDTH = 1_000  # a file has no width: nothing is cut or wrapped in it
 _WIDE = 100  # columns that a list of studies, or a confirmed front, needs for everything
+_COLUMN = 20  # that each further objective needs
 _NARROW = 80  # below, a front leaves out the share, and beside confirmed scores those on test
+_WAYS = {"maximize": "↑", "minimize": "↓"}
 _KNEE = ("◆ knee", "bold cyan")
 _BEST = ("★ best", "bold green")
 
@@ -112,23 +113,32 @@ def draw_front(summary: Summary, width: int) -> RenderableType:
         return Group(head, Padding("No trial is complete yet.", (1, 2)))
     decimals = share_decimals(row.share for row in rows)
     scores = _confirmed_scores if summary.by_confirmed else _scores
-    titles = scores(summary, None, width)
+    others = [one for one in summary.objectives if one["name"] not in TRADE_OFF]
+    columns = others if width >= _WIDE + _COLUMN * len(others) else []  # else beside the configuration
+    titles = [*scores(summary, None, width), *(one["title"] for one in columns)]
     table = _table(
         *("Trial", "", "Trainable", *(["Share"] if shared else []), *titles), last="Configuration", left=(1,)
     )
     for group in (summary.front, summary.baselines):
         for row in group:
             strong = "bold" if row.knee or row.best else ""
-            first, *others = scores(summary, row, width)
+            first, *more = scores(summary, row, width)
+            more += [show_value(row.reported_objective(one["name"]), one["unit"]) for one in columns]
+            about = [_configuration(row, summary.limit)]
+            about += [
+                f"{one['title'].lower()} {show_value(row.reported_objective(one['name']), one['unit'])}"
+                for one in others
+                if one not in columns
+            ]
             cells = [
                 Text(str(row.number), style=strong),
                 _mark(row, " " if width >= _WIDE else "\n"),
                 Text(f"{row.trainable:,}"),
                 *([Text(show_share(row.share, decimals))] if shared else []),
                 Text(first, style=strong),
-                *map(Text, others),
+                *map(Text, more),
             ]
-            table.add_row(*cells, Text(_configuration(row, summary.limit)))
+            table.add_row(*cells, Text("; ".join(about)))
         table.add_section()
     foot = Text("\n".join(_sureness(summary)), style="dim")
     return Group(head, Padding(table, (1, 0, 1, 2)), Padding(foot, (0, 0, 1, 2)))
@@ -211,23 +221,19 @@ def draw_head(summary: Summary) -> RenderableType:
         ),
         Text(" · ".join((", ".join(counted), *volume))),
     ]
+    if {one["name"] for one in summary.objectives} != set(TRADE_OFF):
+        wanted = [f"{one['title'].lower()} {_WAYS[one['direction']]}" for one in summary.objectives]
+        lines.insert(1, Text(f"for {', '.join(wanted)}"))
     return Padding(Group(*lines), (1, 0, 0, 2))
 
 
 def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
     """A line for each study; where the width is small, without what `autopeft front` says too."""
     wide = width >= _WIDE
-    titles = (
-        "Study",
-        *(("Created (UTC)", "Space") if wide else ()),
-        "Budget",
-        "Done",
-        "Stopped",
-        "Failed",
-        "To go",
-        "Best",
-    )
-    table = _table(*titles, last="Hypervolume", left=(0, 1, 2) if wide else (0,))
+    usual = not wide or all(set(line["objectives"]) == set(TRADE_OFF) for line in lines)
+    texts = ["Study", *(["Created (UTC)", "Space"] if wide else []), *([] if usual else ["For"])]
+    numbers = ("Budget", "Done", "Stopped", "Failed", "To go", "Best")
+    table = _table(*texts, *numbers, last="Hypervolume", left=range(len(texts)))
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     table.columns[-1].no_wrap, table.columns[-1].justify = True, "right"
     for line in lines:
@@ -235,6 +241,7 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
         table.add_row(
             Text(line["name"], style="bold"),
             *more,
+            *(() if usual else (Text(_named(line["objectives"])),)),
             line["budget"],
             str(line["complete"]),
             str(line["stopped"] or "–"),
@@ -244,6 +251,11 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
             show_score(line["hypervolume"]),
         )
     return Padding(table, (1, 0, 1, 2))
+
+
+def _named(names: Sequence[str]) -> str:
+    known = objectives()
+    return ",".join(known[name].typed if name in known else name for name in names)
 
 
 def draw_trial(record: Mapping[str, Any]) -> RenderableType:
@@ -305,6 +317,10 @@ def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         mean = show_mean(found["mean"], found["standard_error"])
         gap = f"the search said {abs(found['gap']):.3f} {'more' if found['gap'] >= 0 else 'less'}"
         facts.append(("Confirmed", f"{mean} over {_many(found['seeds'], 'seed')}; {gap}"))
+        known = objectives()
+        for name, one in found["objectives"].items():
+            unit = known[name].unit if name in known else ""
+            facts.append(("", f"{_measurement(name, one['mean'])[0]} {_about(one, unit)}"))
     by_seed = "  ".join(
         f"{show_score(one['score']) if one['status'] == 'complete' else one['status']} (trial {one['number']})"
         for one in record["confirmations"]
@@ -312,6 +328,12 @@ def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts += [("by seed", by_seed)] if by_seed else []
     confirms = ", ".join(map(str, record["confirms"]))
     return [*facts, ("Trains anew", f"trial {confirms}")] if confirms else facts
+
+
+def _about(found: Mapping[str, Any], unit: str) -> str:
+    """A mean with its standard error, in its unit."""
+    error = found["standard_error"]
+    return show_value(found["mean"], unit) + ("" if error is None else f" ± {show_value(error, unit)}")
 
 
 def _module(module: Mapping[str, Any]) -> str:
@@ -325,8 +347,7 @@ def _measurement(name: str, value: float) -> tuple[str, str]:
     objective = objectives().get(name)
     if objective is None:
         return name, f"{value:g}"
-    shown = {"s": show_seconds, "bytes": show_bytes}.get(objective.unit, show_score)
-    return objective.title, shown(value)
+    return objective.title, show_value(value, objective.unit)
 
 
 _KINDS = {

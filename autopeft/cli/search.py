@@ -10,6 +10,7 @@ from autopeft.budget import Budget
 from autopeft.cli.failure import INTERRUPTED, in_a_sentence
 from autopeft.cli.options import AsJson, Database, Sites, parse_duration, parse_fields, parse_sites
 from autopeft.errors import InputError
+from autopeft.registry import find_objectives
 
 _DATA = "The data"
 _SEARCH = "The search"
@@ -150,6 +151,25 @@ def search(
             metavar="TOKENS", help="Most tokens of a text; what is longer is cut.", rich_help_panel=_DATA
         ),
     ] = 128,
+    forgetting_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="What the objective forgetting is measured on: texts or images that nothing is trained on, without labels. "
+            "By default the inputs of the validation examples.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    objectives: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="What is searched for: two to four of score, trainable, bytes, memory, time, latency, flops, density, "
+            "forgetting, with commas; `autopeft objectives` tells them. What is measured is measured on every trial.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "score,trainable",
     space: Annotated[
         str,
         typer.Option(
@@ -330,6 +350,7 @@ def search(
     overrides = parse_fields(model_config or ())
     by_hand = parse_sites(sites or ())
     Budget.parse(budget)  # refused here, before the seconds that the imports below take
+    find_objectives(objectives)
     if data is None:
         if model != "starter":
             raise InputError(
@@ -350,6 +371,7 @@ def search(
             model=model,
             data=data,
             budget=budget,
+            objectives=objectives,
             space=space,
             sampler=sampler,
             trials=trials,
@@ -379,6 +401,7 @@ def search(
             validation_fraction=validation_fraction,
             confirm_fraction=confirm_fraction,
             max_length=max_length,
+            forgetting_data=forgetting_data,
             model_config=overrides or None,
             sites=by_hand or None,
             on_event=on_event,

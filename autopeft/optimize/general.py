@@ -1,7 +1,7 @@
 """Suggestions for any space and any objectives: one or several, each measured or known.
 
-A Gaussian process models each measured objective; the known ones are exact. All are maximised: what is to be small is
-negated. The acquisition is noisy expected hypervolume improvement; of one objective alone, noisy expected improvement.
+A Gaussian process models each measured objective; the known ones are exact. All are maximised, as coordinates
+(`Objective.coordinate`): what is to be small is negated, and of what spans orders of magnitude it is the logarithm. The acquisition is noisy expected hypervolume improvement; of one objective alone, noisy expected improvement.
 
 Notation:
     K            objectives
@@ -102,6 +102,9 @@ def propose_general(
     return point if float(acquisition([point])) > -math.inf else spread_out(space, taken, rng)
 
 
+TRAINABLE = "trainable"
+"""The objective that a bound space has tables of."""
+
 General = Callable[[BoundSpace | PlainSpace, Sequence[Objective], Sequence[Told], int], Assignment]
 """(space, objectives, what was told, seed) to a point that is not known."""
 
@@ -142,7 +145,7 @@ def _propose_optuna(
         if one.values is None:
             rows.append((one.assignment, None))
         else:
-            measured = {o.name: signed(o, one.values[o.name]) for o in objectives if not o.known}
+            measured = {o.name: o.coordinate(one.values[o.name]) for o in objectives if not o.known}
             rows.append((one.assignment, [(known | measured)[o.name] for o in objectives]))
     return ask_optuna(sampler, space, ["maximize"] * len(objectives), rows, seed)
 
@@ -163,30 +166,29 @@ def spread_out(space: SearchSpace, taken: set[Assignment], rng: random.Random) -
 def known_values(
     space: BoundSpace | PlainSpace, objective: Objective, points: Sequence[Assignment]
 ) -> list[float]:
-    """An objective that is known exactly, larger is better.
+    """An objective that is known exactly, as a coordinate: larger is better.
 
-    The trainable parameters of a bound space are on its log scale; what a function says is as it says.
+    The trainable parameters of a bound space are at their places in its budget.
 
     Raises:
-        InputError: A function says something that is not finite.
+        InputError: A function says something that has no place on its scale.
     """
-    sign = 1.0 if objective.direction == "maximize" else -1.0
-    if objective.function is not None:
-        values = [float(objective.function(space.configuration(point))) for point in points]
-        for point, value in zip(points, values, strict=True):
-            if not math.isfinite(value):
-                raise InputError(
-                    f"the function of '{objective.name}' says {value} of {space.configuration(point)}: what is known must be "
-                    "a finite number everywhere in the space."
-                )
-        return [sign * value for value in values]
-    assert isinstance(space, BoundSpace)
-    return [sign * space.cost_coordinate(space.cost(point)) for point in points]
-
-
-def signed(objective: Objective, value: float) -> float:
-    """A measured value, larger is better."""
-    return value if objective.direction == "maximize" else -value
+    if objective.name == TRAINABLE and isinstance(space, BoundSpace) and objective.function is None:
+        sign = 1.0 if objective.direction == "maximize" else -1.0
+        return [sign * space.cost_coordinate(space.cost(point)) for point in points]
+    found = []
+    for point in points:
+        configuration = space.configuration(point)
+        value = objective.value(configuration, space.shape if isinstance(space, BoundSpace) else None)
+        coordinate = objective.coordinate(value)
+        if not math.isfinite(coordinate):
+            above = " above 0" if objective.log else ""
+            raise InputError(
+                f"the function of '{objective.name}' says {value} of {configuration}: what is known must be a finite "
+                f"number{above} everywhere in the space."
+            )
+        found.append(coordinate)
+    return found
 
 
 def log_nehvi(
@@ -351,7 +353,9 @@ def _fit(
     for one in told:
         if one.complete and one.values is not None:
             variance = (one.variance or {}).get(objective.name, 0.0)
-            seen.append(Observation(one.assignment, signed(objective, one.values[objective.name]), variance))
+            seen.append(
+                Observation(one.assignment, objective.coordinate(one.values[objective.name]), variance)
+            )
     if isinstance(space, BoundSpace):
         return fit_surrogate(features_of(space), seen, beliefs)
     return fit_surrogate(cast(Features, PlainFeatures(space)), seen, beliefs)
@@ -369,7 +373,7 @@ def _leading(
         if objective.known:
             columns.append(known_values(space, objective, [one.assignment for one in complete]))
         else:
-            columns.append([signed(objective, cast(Any, one.values)[objective.name]) for one in complete])
+            columns.append([objective.coordinate(cast(Any, one.values)[objective.name]) for one in complete])
     members = [complete[i].assignment for i in front(columns)]
     return list(dict.fromkeys(members))[-_ORIGINS:]
 

@@ -6,14 +6,18 @@ from typing import Any
 
 from autopeft.dsl import Assignment, BoundSpace, PlainSpace, Space, read_space, write_space
 from autopeft.errors import InputError, UsedUpError, nearest, unknown_name
-from autopeft.optimize.general import Told, expected_values, find_general, front, known_values, signed
+from autopeft.optimize.general import (
+    TRAINABLE,
+    Told,
+    expected_values,
+    find_general,
+    front,
+    known_values,
+)
 from autopeft.optimize.observation import Observation
 from autopeft.optimize.samplers import find_proposer
 from autopeft.optimize.surrogate import Belief
-from autopeft.registry import Objective
-
-_MOST_OBJECTIVES = 4
-_COMPUTED = "trainable"  # what a bound space knows of each point by itself
+from autopeft.registry import MOST_OBJECTIVES, Objective
 
 
 class Optimizer:
@@ -45,8 +49,8 @@ class Optimizer:
 
         Args:
             space: A space bound to a backbone and a budget, or one of plain decisions.
-            objectives: What is measured, and what is known: computed by a bound space (`trainable`) or by a function of the
-                point. One to four, and one of them at least is measured.
+            objectives: What is measured, and what is known: computed by a bound space (`trainable`, `adapter_bytes`) or by a
+                function of the point. One to four, and one of them at least is measured.
             seed: Of everything random.
             sampler: One of `autopeft.optimize.SAMPLERS`.
             beliefs: What is thought of points beforehand; see `autopeft.optimize.suggest.propose`. For a measured objective
@@ -128,7 +132,7 @@ class Optimizer:
         points = self._complete()
         rows = [self._mean(self._told[point]) for point in points]
         columns = [
-            known_values(self.space, o, points) if o.known else [signed(o, row[o.name]) for row in rows]
+            known_values(self.space, o, points) if o.known else [o.coordinate(row[o.name]) for row in rows]
             for o in self.objectives
         ]
         return self._members(points, rows, columns)
@@ -150,7 +154,7 @@ class Optimizer:
         ]
         rows = [
             {
-                o.name: signed(o, column[i])
+                o.name: o.natural(column[i])
                 for o, column in zip(self.objectives, columns, strict=True)
                 if not o.known
             }
@@ -182,10 +186,8 @@ class Optimizer:
     def _natural(self, objective: Objective, assignment: Assignment, row: Mapping[str, float]) -> float:
         if not objective.known:
             return row[objective.name]
-        if objective.function is not None:
-            return float(objective.function(self.space.configuration(assignment)))
-        assert isinstance(self.space, BoundSpace)
-        return float(self.space.cost(assignment))
+        shape = self.space.shape if isinstance(self.space, BoundSpace) else None
+        return objective.value(self.space.configuration(assignment), shape)
 
     def _assignment(self, point: Any) -> Assignment:
         try:
@@ -217,6 +219,8 @@ class Optimizer:
                 found[name] = float(values[name])
             except (TypeError, ValueError):
                 raise InputError(f"'{name}' is {values[name]!r}: tell a number.") from None
+            if self._measured[name].log and found[name] <= 0:
+                raise InputError(f"'{name}' is {found[name]}, and its ratios count: tell a number above 0.")
         return found
 
     def _everything(self) -> list[Told]:
@@ -226,7 +230,7 @@ class Optimizer:
         [objective] = self._measured.values()
         found = []
         for one in self._everything():
-            score = None if one.values is None else signed(objective, one.values[objective.name])
+            score = None if one.values is None else objective.coordinate(one.values[objective.name])
             found.append(
                 Observation(one.assignment, math.nan if score is not None and math.isinf(score) else score)
             )
@@ -235,14 +239,13 @@ class Optimizer:
 
 def _is_trade_off(objectives: Sequence[Objective]) -> bool:
     """Whether it is one measured objective against trainable parameters, for which there is a suggester of its own."""
-    return sorted(o.computed for o in objectives) == [False, True] and all(
-        o.function is None for o in objectives
-    )
+    known = [(o.name, o.direction, o.function) for o in objectives if o.known]
+    return len(objectives) == 2 and known == [(TRAINABLE, "minimize", None)]
 
 
 def _check(space: BoundSpace | PlainSpace, objectives: Sequence[Objective]) -> None:
-    if not 1 <= len(objectives) <= _MOST_OBJECTIVES:
-        raise InputError(f"there are {len(objectives)} objectives: give one to {_MOST_OBJECTIVES}.")
+    if not 1 <= len(objectives) <= MOST_OBJECTIVES:
+        raise InputError(f"there are {len(objectives)} objectives: give one to {MOST_OBJECTIVES}.")
     names = [objective.name for objective in objectives]
     for objective in objectives:
         if names.count(objective.name) > 1:
@@ -253,17 +256,11 @@ def _check(space: BoundSpace | PlainSpace, objectives: Sequence[Objective]) -> N
                 f"the direction of '{objective.name}' is '{objective.direction}': allowed are maximize, minimize.",
                 hint,
             )
-        if objective.computed and objective.function is None:
-            if isinstance(space, PlainSpace):
-                raise InputError(
-                    f"the objective '{objective.name}' is computed by spaces of modules, and '{space.name}' has none: "
-                    "give it a function of the point, or measure it."
-                )
-            if objective.name != _COMPUTED or objective.direction != "minimize":
-                raise InputError(
-                    f"a space of modules computes '{_COMPUTED}', to be minimized, and not '{objective.name}', to be "
-                    f"{objective.direction}d: give it a function of the configuration, or measure it."
-                )
+        if objective.computed and objective.function is None and isinstance(space, PlainSpace):
+            raise InputError(
+                f"the objective '{objective.name}' is computed by spaces of modules, and '{space.name}' has none: "
+                "give it a function of the point, or measure it."
+            )
     if all(objective.known for objective in objectives):
         raise InputError(
             "every objective is known, so that there is nothing to tell: one at least must be measured."

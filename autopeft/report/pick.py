@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from autopeft.confirmation import choose
 from autopeft.errors import InputError, nearest
 from autopeft.nouns import Study, Trial, TrialKind, TrialStatus
+from autopeft.registry import objectives_of
 
 if TYPE_CHECKING:
     from autopeft.store import Repository
@@ -52,7 +53,7 @@ def pick(repository: "Repository", study: Study, what: str) -> Trial:
             f"cannot pick '{what}': write knee, best, or the number of a complete trial.",
             nearest(what, NAMES),
         )
-    chosen = choose(repository.trials(study.id))
-    if chosen.knee is None:
+    chosen = choose(repository.trials(study.id), objectives_of(study.settings))
+    if chosen.knee is None or chosen.best is None:
         raise InputError(f"the study '{study.name}' has no front yet: no trial of its search is complete.")
-    return chosen.knee if what == "knee" else chosen.members[-1]
+    return chosen.knee if what == "knee" else chosen.best

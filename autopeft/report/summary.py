@@ -1,7 +1,7 @@
 """A study as rows and numbers: what the tables, `--json` and the exports are made from."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autopeft.confirmation import (
@@ -18,6 +18,8 @@ from autopeft.confirmation import (
 )
 from autopeft.dsl.describe import describe
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.registry import Objective, objectives_of
+from autopeft.trade_off import further
 
 if TYPE_CHECKING:
     from autopeft.store import Repository
@@ -42,8 +44,9 @@ class Row:
         confirmed: What its configuration scored when it was trained anew, and how far the search's score was above
             that; None where that has not been done.
         on_front: Whether it is a member of the front.
-        knee: Whether it is the front's knee; see `autopeft.pareto.knee`.
+        knee: Whether it is the front's knee; see `autopeft.trade_off.knee`.
         best: Whether it has the front's best score.
+        objectives: The study's objectives besides score and trainable, by name, as this trial came to them.
         best_of: Complete trials it is the best of: of a baseline, its learning rates; else 1.
     """
 
@@ -63,6 +66,13 @@ class Row:
     knee: bool = False
     best: bool = False
     best_of: int = 1
+    objectives: Mapping[str, float] = field(default_factory=dict)
+
+    def reported_objective(self, name: str) -> float | None:
+        """The value to believe of one of `objectives`: the mean of the confirming trials, where there is one."""
+        if self.confirmed is not None and name in self.confirmed.objectives:
+            return self.confirmed.objectives[name].mean
+        return self.objectives.get(name)
 
     @property
     def reported(self) -> float | None:
@@ -85,6 +95,8 @@ class Summary:
         data: The data, as the task keeps them.
         space: The search space's name.
         metric: What scores are; higher is better.
+        objectives: What the study is for, in order: `name`, `title`, `unit`, `direction`, and whether it is `known` before
+            training.
         budget: As it was given, such as `0.5%`.
         limit: The budget in trainable parameters.
         backbone_parameters: Parameters of the backbone, the task head not counted.
@@ -92,7 +104,7 @@ class Summary:
         hypervolume: Of the last stored front; None before the first.
         reference_score: Score from which hypervolume is counted; None before the first front.
         front: The non-dominated complete trials of the search, by ascending trainable parameters: by confirmed means
-            if `by_confirmed`, else by validation scores.
+            if `by_confirmed`, else by the search's own values.
         fallen: Members of the search's own front that are dominated by confirmed means, or could not be confirmed.
         baselines: The best complete trial of each baseline by validation score; those not yet complete are absent.
         by_confirmed: Whether the front, its knee and its best are those of confirmed means: once every member of the
@@ -111,6 +123,7 @@ class Summary:
     data: str
     space: str
     metric: str
+    objectives: tuple[Mapping[str, Any], ...]
     budget: str
     limit: int
     backbone_parameters: int
@@ -130,6 +143,7 @@ class Summary:
         """As plain JSON."""
         return {
             **asdict(self),
+            "objectives": [dict(objective) for objective in self.objectives],
             "counts": dict(self.counts),
             "confirmations": dict(self.confirmations),
             "front": [row.to_json() for row in self.front],
@@ -146,8 +160,9 @@ def summarise(repository: "Repository", study: Study) -> Summary:
     """
     trials = repository.trials(study.id)
     fronts = repository.fronts(study.id)
-    chosen = choose(trials)
     settings = study.settings
+    objectives = objectives_of(settings)
+    chosen = choose(trials, objectives)
     metric = settings["task"]["metric"]
     front = _front_rows(study, trials, chosen)
     return Summary(
@@ -157,6 +172,7 @@ def summarise(repository: "Repository", study: Study) -> Summary:
         data=settings["task"]["data"],
         space=study.space,
         metric=metric,
+        objectives=tuple(_described(objective) for objective in objectives),
         budget=settings["budget"],
         limit=study.limit,
         backbone_parameters=settings["backbone"]["parameters"],
@@ -164,11 +180,11 @@ def summarise(repository: "Repository", study: Study) -> Summary:
         hypervolume=fronts[-1].hypervolume if fronts else None,
         reference_score=study.reference_score,
         front=front,
-        fallen=tuple(_row(study, trial, confirmed(trials, trial)) for trial in chosen.fallen),
+        fallen=tuple(_row(study, trial, confirmed(trials, trial, objectives)) for trial in chosen.fallen),
         baselines=tuple(row for kind in BASELINES if (row := _baseline_row(study, trials, kind)) is not None),
         by_confirmed=chosen.by_confirmed,
         confirmations=_counts(trials, TrialKind.CONFIRM),
-        mean_gap=_mean_gap(trials),
+        mean_gap=_mean_gap(trials, objectives),
         examples_error=_examples_error(metric, front),
         url=_shown(repository.url),
     )
@@ -188,7 +204,7 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
     """
     trial = repository.trial(study.id, number)
     trials = repository.trials(study.id)
-    found = confirmed(trials, trial)
+    found = confirmed(trials, trial, objectives_of(study.settings))
     row = _row(study, trial, found)
     return {
         "study": study.name,
@@ -230,7 +246,7 @@ def _ranking(study: Study, trial: Trial) -> list[dict[str, Any]]:
 def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     """Every study in a line, newest first, as plain JSON.
 
-    Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `budget`, `limit`; trials of the search that are
+    Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `objectives` (names), `budget`, `limit`; trials of the search that are
     `complete`, `stopped`, `failed`, `running` and `waiting`; `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
     (by the search's own scores), each None before the first.
 
@@ -248,10 +264,11 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
                 "data": summary.data,
                 "space": summary.space,
                 "metric": summary.metric,
+                "objectives": [objective["name"] for objective in summary.objectives],
                 "budget": summary.budget,
                 "limit": summary.limit,
                 **summary.counts,
-                "best_score": summary.front[-1].reported if summary.front else None,
+                "best_score": next((row.reported for row in summary.front if row.best), None),
                 "by_confirmed": summary.by_confirmed,
                 "hypervolume": summary.hypervolume,
             }
@@ -264,15 +281,15 @@ def _counts(trials: list[Trial], kind: TrialKind) -> dict[str, int]:
 
 
 def _front_rows(study: Study, trials: list[Trial], chosen: Chosen) -> tuple[Row, ...]:
-    # Each member has a better score than the cheaper one before it, so that the last has the best.
+    objectives = objectives_of(study.settings)
     return tuple(
         _row(
             study,
             trial,
-            confirmed(trials, trial),
+            confirmed(trials, trial, objectives),
             on_front=True,
             knee=trial is chosen.knee,
-            best=trial is chosen.members[-1],
+            best=trial is chosen.best,
         )
         for trial in chosen.members
     )
@@ -283,17 +300,18 @@ def _baseline_row(study: Study, trials: list[Trial], kind: TrialKind) -> Row | N
     if best is None:
         return None
     tuned = sum(trial.kind is kind and trial.score is not None for trial in trials)
-    return _row(study, best, confirmed(trials, best), best_of=tuned)
+    return _row(study, best, confirmed(trials, best, objectives_of(study.settings)), best_of=tuned)
 
 
-def _mean_gap(trials: list[Trial]) -> float | None:
+def _mean_gap(trials: list[Trial], objectives: Sequence[Objective]) -> float | None:
     """Over the search's own front: those that remain of it were chosen by what they were confirmed with."""
-    gaps = [found.gap for t in search_front(trials) if (found := confirmed(trials, t)) is not None]
+    front = search_front(trials, objectives)
+    gaps = [found.gap for t in front if (found := confirmed(trials, t)) is not None]
     return sum(gaps) / len(gaps) if gaps else None
 
 
 def _examples_error(metric: str, front: tuple[Row, ...]) -> float | None:
-    best = front[-1].confirmed if front else None
+    best = next((row.confirmed for row in front if row.best), None)
     if metric != "accuracy" or best is None or best.examples is None:
         return None
     return binomial_error(best.mean, best.examples)
@@ -327,7 +345,22 @@ def _row(
         knee=knee,
         best=best,
         best_of=best_of,
+        objectives={
+            one.name: trial.measurements[one.name]
+            for one in further(objectives_of(study.settings))
+            if one.name in trial.measurements
+        },
     )
+
+
+def _described(objective: Objective) -> dict[str, Any]:
+    return {
+        "name": objective.name,
+        "title": objective.title or objective.name,
+        "unit": objective.unit,
+        "direction": objective.direction,
+        "known": objective.known,
+    }
 
 
 def _shown(url: str) -> str:

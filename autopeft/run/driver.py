@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autopeft import confirmation, pareto
+from autopeft import confirmation, pareto, trade_off
 from autopeft.dsl import BoundSpace
 from autopeft.errors import UsedUpError
 from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
-from autopeft.optimize import Suggester, halving
+from autopeft.optimize import Suggester, halving, several
 from autopeft.optimize.judged import expected_front
 from autopeft.optimize.observation import searched
 from autopeft.optimize.suggest import suggest_random
+from autopeft.registry import Objective
 from autopeft.store import Repository
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Driver:
         on_done: Called with every trial that has reached its end.
         rungs: Epochs after which a weak trial is stopped; see `autopeft.optimize.halving`.
         confirm_seeds: Seeds with which what the search found is trained anew; see `autopeft.confirmation`.
+        objectives: What the search is for; score and trainable where none are given.
         finished: Whether nothing was left to start; after `close`, also that nothing was given up.
     """
 
@@ -65,6 +67,7 @@ class Driver:
     on_done: Callable[[Trial], None] = lambda trial: None
     rungs: tuple[int, ...] = ()
     confirm_seeds: int = 0
+    objectives: tuple[Objective, ...] = ()
     finished: bool = False
 
     def __post_init__(self) -> None:
@@ -144,8 +147,10 @@ class Driver:
             trials: All of them.
             searched: Whether the search is through; see `confirmation.missing`.
         """
-        if not searched or not self.confirm_seeds:
-            return confirmation.missing(trials, self.confirm_seeds, searched=searched)
+        if not searched or not self.confirm_seeds or not trade_off.is_default(self.objectives):
+            return confirmation.missing(
+                trials, self.confirm_seeds, searched=searched, objectives=self.objectives
+            )
         scored = frozenset(t.id for t in trials if t.kind is TrialKind.SEARCH and t.score is not None)
         if self._expected is None or self._expected[0] != scored:
             self._expected = scored, expected_front(self.space, trials)
@@ -258,18 +263,28 @@ class Driver:
             self.repository.set_reference_score(self.study.id, reference)
             self.study = self.repository.get_study(self.study.name)
         assert self.study.reference_score is not None
-        complete = [t for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
-        points = [(t.score or 0.0, t.trainable) for t in complete]
-        members = [complete[i].number for i in pareto.front(points)]
-        if not members:
+        members = confirmation.search_front(trials, self.objectives)
+        volume = self._volume(trials, self.study.reference_score)
+        if not members or volume is None:
             return
-        volume = pareto.hypervolume(
-            points,
-            reference_score=self.study.reference_score,
+        last = max(t.number for t in trials if t.kind is TrialKind.SEARCH and t.score is not None)
+        self.repository.record_front(self.study.id, last, [t.number for t in members], volume)
+
+    def _volume(self, trials: list[Trial], reference_score: float) -> float | None:
+        if not trade_off.is_default(self.objectives):
+            reference = several.reference_point(trials, self.objectives, reference_score)
+            return (
+                None
+                if reference is None
+                else several.hypervolume(self.space, trials, self.objectives, reference)
+            )
+        complete = [t for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
+        return pareto.hypervolume(
+            [(t.score or 0.0, t.trainable) for t in complete],
+            reference_score=reference_score,
             smallest=self.space.smallest,
             limit=self.space.limit,
         )
-        self.repository.record_front(self.study.id, max(t.number for t in complete), members, volume)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from ray import tune
 
 from autopeft.errors import AutopeftError, TrialError
 from autopeft.nouns import Configuration
+from autopeft.registry import find_objective
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
@@ -23,7 +24,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         Args:
             config: The first trial, as `Driver.config` gives it.
-            plan: `path`, `overrides`, `sites`, `task`, `training` and `space` (`name`, `text`, `limit`) of the study;
+            plan: `path`, `overrides`, `sites`, `task`, `training`, `space` (`name`, `text`, `limit`), `objectives` (how each
+                is found, those beside score and trainable) and `untouched` (data for `forgetting`, or None) of the study;
                 `threads` for this worker, and `cache`, a folder that workers of one machine share, or None.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -43,8 +45,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
                 TaskSettings.from_json(plan["task"]),
                 Training(**plan["training"]),
                 plan["sites"],
-                self._cache,
+                untouched=plan["untouched"],
+                cache=self._cache,
             )
+            self._objectives = [find_objective(reference) for reference in plan["objectives"]]
         except AutopeftError as error:
             self._failure = str(error)
         self._begin(config)
@@ -89,7 +93,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         elif not self._failure:
             configuration = Configuration.from_json(config["configuration"])
             self._reports = self._bench.trial(
-                configuration, config["seed"], Path(config["folder"]), confirm=config["confirm"]
+                configuration,
+                config["seed"],
+                Path(config["folder"]),
+                confirm=config["confirm"],
+                objectives=self._objectives,
             )
 
     def _probe(self, seed: int) -> Iterator[Any]:

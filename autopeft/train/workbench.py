@@ -21,17 +21,21 @@ from autopeft.adapters import Attached, attach, save_adapter
 from autopeft.backbones import Backbone, load_backbone, model_path, reset_head
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
+from autopeft.registry import Objective
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order, training_order
 from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import compute
 from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.task import TaskSettings
+from autopeft.tasks.untouched import load_untouched
 from autopeft.train.checkpointing import checkpointed
 from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
 from autopeft.train.loop import Training, accumulate, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
+from autopeft.train.trained import Trained, measured
 
 _EVALUATION_BATCH = 256
+_INPUTS_BATCH = 16
 RUNG_EXAMPLES = 500
 """Between epochs a fixed sample of the validation split says enough; the last epoch is scored on all of it."""
 
@@ -44,7 +48,7 @@ class Report:
         rung: The epoch, from 1.
         values: `score` (of a sample of the validation split until the last epoch) and `train_loss`; after the
             last epoch also `test_score` (where there is a test split), `confirmation_score` (of a confirming trial, where
-            examples are held back for it), `seconds` and `peak_memory_bytes`.
+            examples are held back for it), `seconds`, `peak_memory_bytes`, and the objectives that were asked for.
         last: Whether the trial is complete.
         details: With the last report: how it was trained, for the record.
     """
@@ -98,6 +102,7 @@ class Workbench:
         self._left_out = 0  # layers that the trial does without
         self._rows: int | None = None  # examples of a batch that the trial trains on at once; None: all
         self._evaluation_batch = _EVALUATION_BATCH
+        self._prepared: dict[str, Any] = {}  # by objective: what it needs of the bare backbone
 
     @classmethod
     def prepare(
@@ -107,6 +112,7 @@ class Workbench:
         task: TaskSettings,
         training: Training,
         sites: Mapping[str, str] | None = None,
+        untouched: Mapping[str, Any] | None = None,
         cache: Path | None = None,
     ) -> "Workbench":
         """Load backbone and data.
@@ -117,6 +123,7 @@ class Workbench:
             task: What to load, tokenise and score by.
             training: How trials are trained.
             sites: Sites that are named by hand, as `find_layout` takes them.
+            untouched: Data that nothing is trained on, as `find_untouched` has them.
             cache: Folder of what the frozen first layers make of these data, for all workers of the study on this machine;
                 None to compute it in every trial. See `autopeft.train.frozen`.
 
@@ -145,6 +152,9 @@ class Workbench:
         data = {
             name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
         }
+        if untouched is not None:
+            second, how = load_untouched(untouched, task)
+            data["untouched"] = encode(second, how, preprocessor)
         return cls(backbone, task, data, training, sites, cache)
 
     def trial(
@@ -155,6 +165,7 @@ class Workbench:
         *,
         whole_rungs: bool = False,
         confirm: bool = False,
+        objectives: Sequence[Objective] = (),
     ) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
 
@@ -164,6 +175,7 @@ class Workbench:
             folder: Where the trained adapter goes; None to keep nothing.
             whole_rungs: Score every epoch as the last: on all of validation, and on test. For tables of curves.
             confirm: Score the last epoch on what was held back for the confirmation too.
+            objectives: What to say of the trained trial besides, with the last report.
 
         Raises:
             TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
@@ -171,6 +183,9 @@ class Workbench:
         started = time.monotonic()
         reset_peak(self.device)
         model, task = self.backbone.model, self.task
+        for objective in objectives:
+            if objective.prepare is not None and objective.name not in self._prepared:
+                self._prepared[objective.name] = objective.prepare(self)
         training = replace(self.training, **dict(configuration.training))  # type: ignore[arg-type]
         n = len(self.data["train"])
         steps = training.epochs * math.ceil(n / training.batch_size)
@@ -205,17 +220,20 @@ class Workbench:
                 functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction),
             )
             scores: list[float] = []
+            training_seconds = 0.0
             for epoch in range(training.epochs):
+                began = time.monotonic()
                 with self._checkpointed(training):
                     loss = train_epoch(
                         optimizer,
                         schedule,
-                        self.batches("train", order(epoch), training.batch_size),
+                        self._shortened("train", order(epoch), training.batch_size),
                         functools.partial(self._gradients, runner),
                         training.max_grad_norm,
                         attached.penalty,
                         attached.after_step,
                     )
+                training_seconds += time.monotonic() - began
                 if not math.isfinite(loss):
                     raise TrialError(f"the training loss is {loss} in epoch {epoch + 1}.")
                 last = epoch + 1 == training.epochs
@@ -243,6 +261,8 @@ class Workbench:
                         save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
                     values["seconds"] = time.monotonic() - started
                     values["peak_memory_bytes"] = float(peak_bytes(self.device))
+                    trained = Trained(self, attached, configuration, training, training_seconds)
+                    values |= measured(trained, objectives, self._prepared)
                 details = self._details() if last else {}
                 if "confirmation_score" in values:
                     details["confirmation_examples"] = len(self.data["confirmation"])
@@ -308,25 +328,34 @@ class Workbench:
             )
 
     def _inputs(self, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
-        for indices in order.split(size):
-            batch = self.data["train"].batch(indices)
-            yield {name: tensor.to(self.device) for name, tensor in batch.items() if name != "labels"}
+        for batch in self.batches("train", order, size):
+            yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     def batches(
         self, split: str, order: torch.Tensor, size: int = _EVALUATION_BATCH
     ) -> Iterator[dict[str, torch.Tensor]]:
-        """Some examples of a split in this order, with their labels, on the workbench's device.
-
-        Where the trial does without the first layers, what they would have said is among them.
-        """
-        data, states = self.data[split], None
-        if self._frozen is not None and self._left_out:
-            states = self._frozen.states(split, data, self._left_out)
+        """Some examples of a split in this order, with their labels, on the workbench's device."""
         for indices in order.split(size):
-            batch = data.batch(indices)
-            if states is not None:
-                batch[FROZEN] = states.batch(indices, batch.get("attention_mask"))
+            batch = self.data[split].batch(indices)
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _shortened(self, split: str, order: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        """As `batches`, with what the layers would have said that the trial does without."""
+        states = None
+        if self._frozen is not None and self._left_out:
+            states = self._frozen.states(split, self.data[split], self._left_out)
+        for indices, batch in zip(order.split(size), self.batches(split, order, size), strict=True):
+            if states is not None:
+                batch[FROZEN] = states.batch(indices, batch.get("attention_mask")).to(self.device)
+            yield batch
+
+    def inputs(self, split: str, most: int) -> Iterator[dict[str, torch.Tensor]]:
+        """So many examples of a split, the same for every trial, without labels: batches of like length, longest first."""
+        data = self.data[split]
+        sample = epoch_order(len(data), seed=0, epoch=0)[:most]
+        order = sample[data.lengths[sample].argsort(descending=True, stable=True)]
+        for batch in self.batches(split, order, _INPUTS_BATCH):
+            yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     def score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
         """The task's metric on a split, or on a sample of so many of its examples, the same for every trial."""
@@ -341,7 +370,7 @@ class Workbench:
     def _predict(self, runner: nn.Module, split: str, order: torch.Tensor) -> torch.Tensor:
         while True:
             try:
-                return predict(runner, self.batches(split, order, self._evaluation_batch))
+                return predict(runner, self._shortened(split, order, self._evaluation_batch))
             except torch.OutOfMemoryError:
                 if self._evaluation_batch == 1:
                     raise

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.filled import FOUND, confirm
+from report.filled import FOUND, confirm, fill_three
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -42,19 +42,52 @@ def test_the_front_as_a_table(db: str) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("anew", [False, True])
-def test_a_narrow_terminal_cuts_nothing(db: str, width: int, anew: bool) -> None:
+@pytest.mark.parametrize("name", ["digits", "three"])
+def test_a_narrow_terminal_cuts_nothing(db: str, width: int, anew: bool, name: str) -> None:
+    if name == "three":
+        fill_three(db, "three")
     if anew:
-        confirm(db, FOUND)
+        confirm(
+            db,
+            FOUND if name == "digits" else dict.fromkeys((1, 3, 4, 5), (0.88, 0.9)),
+            name,
+            training_memory_bytes=3e6,
+        )
     with Repository.open(db) as repository:
-        summary = summarise(repository, repository.get_study("digits"))
+        summary = summarise(repository, repository.get_study(name))
     console = Console(width=width, force_terminal=True, color_system=None)
     with console.capture() as capture:
         console.print(render.draw_front(summary, width))
     words = capture.get()
     assert "…" not in words
-    wanted = ("450", "0.890 ± 0.010") if anew else ("1,800", "0.9200")
+    wanted = {
+        ("digits", True): ("450", "0.890 ± 0.010"),
+        ("digits", False): ("1,800", "0.9200"),
+        ("three", True): ("128", "0.890 ± 0.010", "2.9"),
+        ("three", False): ("900", "0.9000", "6.0", "MiB"),
+    }[name, anew]
     for said in (*wanted, "★ best", "◆ knee", "serial"):
         assert said in words
+
+
+def test_other_objectives_have_a_column_each_with_units(db: str) -> None:
+    fill_three(db)
+    shown = run("front", "three", "--db", db).stdout
+    assert "for score ↑, trainable ↓, training memory ↓" in shown
+    (titles,) = [line for line in shown.splitlines() if "Trainable" in line]
+    assert "Training memory" in titles
+    (knee,) = [line for line in shown.splitlines() if "◆ knee" in line]
+    assert " ".join(knee.split()) == "3 ◆ knee 210 0.105% 0.8000 2.0 MiB serial 3 in layers 0 2, lr 0.003"
+    confirm(db, dict.fromkeys((1, 3, 4, 5), (0.5, 0.6)), "three", training_memory_bytes=3e6)
+    assert "2.9 MiB" in run("front", "three", "--db", db).stdout
+    trial = run("show", "three", "1", "--db", db).stdout
+    assert "Training memory 2.9 MiB ± 0 B" in " ".join(trial.split())
+    assert "Training memory 3.0 MiB" in " ".join(trial.split())
+    listed = [line.split() for line in run("studies", "--db", db).stdout.splitlines() if line.strip()]
+    assert "For" in listed[0]
+    assert [line[0] for line in listed[2:]] == ["three", "digits"]
+    assert "score,trainable,memory" in listed[2]
+    assert "score,trainable" in listed[3]
 
 
 CONFIRMED = """

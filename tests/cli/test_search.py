@@ -91,6 +91,8 @@ def test_the_defaults(service: Service) -> None:
         "model": "starter",
         "data": "starter",
         "budget": "0.5%",
+        "objectives": "score,trainable",
+        "forgetting_data": None,
         "space": "autopeft",
         "sampler": "botorch",
         "trials": 32,
@@ -134,6 +136,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("--max-length", "64", "--model-config", "num_hidden_layers=2", "--model-config", "hidden_act=relu"),
         *("--sites", "q=attn.q", "--sites", "o=attn.out"),
         *("--warm-start", "one", "--warm-start", "two"),
+        *("--objectives", "score,forgetting", "--forgetting-data", "f.csv"),
     )
     assert result.exit_code == 0, result.output
     del service.asked["on_event"]
@@ -141,6 +144,8 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "model": "m",
         "data": "d.csv",
         "budget": "300k",
+        "objectives": "score,forgetting",
+        "forgetting_data": "f.csv",
         "space": "s.yaml",
         "sampler": "optuna:tpe",
         "trials": 7,
@@ -199,6 +204,8 @@ def test_an_interrupted_search_says_how_to_go_on(service: Service) -> None:
     [
         (["--model", "roberta-base"], "Error: there are no data to fine-tune 'roberta-base' on."),
         (["--budget", "much"], "Error: cannot read the budget 'much'"),
+        (["--objectives", "score"], "Error: a search is for 2 to 4 objectives, not 1"),
+        (["--objectives", "score,memry"], "Error: unknown objective 'memry'"),
         (["--time", "soon"], "Error: cannot read the time 'soon'"),
         (["--model-config", "layers"], "Error: cannot read 'layers': write KEY=VALUE"),
     ],

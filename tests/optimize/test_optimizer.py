@@ -9,7 +9,18 @@ from shapes import VIT
 
 import autopeft
 from autopeft import Objective, Optimizer
-from autopeft.dsl import BoundSpace, Choice, Condition, Float, Integer, Space, build_space, read_space
+from autopeft.dsl import (
+    BoundSpace,
+    Choice,
+    Condition,
+    Float,
+    Integer,
+    Space,
+    adapter_bytes,
+    build_space,
+    read_space,
+    trainable_parameters,
+)
 from autopeft.errors import InputError, UsedUpError
 from autopeft.nouns import Configuration
 from autopeft.optimize import SAMPLERS
@@ -255,8 +266,34 @@ def test_what_cannot_be_asked() -> None:
         Optimizer(read_space(space_text("tiny"), "tiny"), [SCORE])
     with pytest.raises(InputError, match="beliefs are for one measured objective against trainable"):
         Optimizer(KNOBS, [SCORE], beliefs=[[]])
-    with pytest.raises(InputError, match="computes 'trainable', to be minimized"):
-        Optimizer(tiny(), [SCORE, Objective("bytes", "minimize", computed=True)])
+
+
+def test_what_a_space_of_modules_computes() -> None:
+    space = tiny()
+    optimizer = Optimizer(space, [SCORE, KNOWN["adapter_bytes"], KNOWN["trainable"]])
+    for i in range(6):
+        [configuration] = optimizer.ask()
+        optimizer.tell(configuration, {"score": math.sin(i)})
+    for configuration, values in optimizer.front:
+        assert values["adapter_bytes"] == adapter_bytes(configuration, space.shape)
+        assert values["trainable"] == trainable_parameters(configuration, space.shape)
+
+
+def test_of_what_spans_orders_of_magnitude_ratios_count() -> None:
+    bytes_ = Objective("bytes", "minimize", log=True)
+    plain, log = (Optimizer(KNOBS, [SCORE, one], seed=2) for one in (Objective("bytes", "minimize"), bytes_))
+    for _ in range(9):
+        [point] = log.ask()
+        values = measured(point)
+        log.tell(point, {"score": values["score"], "bytes": 10 ** values["joules"]})
+        plain.tell(point, {"score": values["score"], "bytes": math.log(10) * values["joules"]})
+    # As if the logarithm had been told, but in natural units.
+    assert log.ask() == plain.ask()
+    for (one, found), (other, as_log) in zip(log.expected_front, plain.expected_front, strict=True):
+        assert one == other
+        assert found["bytes"] == pytest.approx(math.exp(as_log["bytes"]))
+    with pytest.raises(InputError, match=r"'bytes' is 0.0, and its ratios count: tell a number above 0"):
+        log.tell(point, {"score": 1.0, "bytes": 0})
 
 
 def test_a_space_that_was_not_read_is_checked() -> None:

@@ -8,7 +8,7 @@ from autopeft.nouns import Configuration, Study, TrialKind
 from autopeft.report import pick, studies_table, summarise, trial_record
 from autopeft.store import Repository
 
-from .filled import FOUND, PARAMETERS, complete, confirm, empty, serial
+from .filled import FOUND, PARAMETERS, THREE, complete, confirm, empty, fill_three, serial
 
 
 @pytest.fixture
@@ -223,3 +223,53 @@ def test_a_probe_tells_its_ranking_and_cannot_be_picked(repository: Repository, 
     assert record["details"] == {}
     with pytest.raises(InputError, match="it is the probe, which trains no adapter"):
         pick(repository, study, str(trial.number))
+
+
+MEMORY = "training_memory_bytes"
+
+
+def test_the_front_of_other_objectives(repository: Repository, url: str) -> None:
+    study = fill_three(url)
+    summary = summarise(repository, study)
+    assert [one["name"] for one in summary.objectives] == list(THREE)
+    assert summary.objectives[2] == {
+        "name": MEMORY,
+        "title": "Training memory",
+        "unit": "bytes",
+        "direction": "minimize",
+        "known": False,
+    }
+    assert [(row.number, row.knee, row.best) for row in summary.front] == [
+        (1, False, False),
+        (3, True, False),
+        (4, False, False),
+        (5, False, True),
+    ]
+    assert summary.front[1].objectives == {MEMORY: 2 * 2.0**20}
+    assert summary.front[1].reported_objective(MEMORY) == 2 * 2.0**20
+    assert summary.baselines[0].objectives == {MEMORY: 2.0**20}
+    assert json.loads(json.dumps(summary.to_json(), allow_nan=False))["objectives"][2]["unit"] == "bytes"
+    assert (pick(repository, study, "knee").number, pick(repository, study, "best").number) == (3, 5)
+    three, digits = studies_table(repository)
+    assert (three["objectives"], three["best_score"]) == (list(THREE), 0.9)
+    assert digits["objectives"] == list(THREE[:2])
+
+
+def test_the_confirmation_measures_anew(repository: Repository, url: str) -> None:
+    study = fill_three(url)
+    confirm(url, {1: (0.7, 0.72), 3: (0.8,), 4: (0.65,)}, "three", **{MEMORY: 2.5e6})
+    assert not summarise(repository, study).by_confirmed
+    confirm(url, {5: (0.78,)}, "three", **{MEMORY: 2.5e6})
+    summary = summarise(repository, study)
+    assert summary.by_confirmed
+    # All of one memory now: 4 and 5 are larger than 3, and no better.
+    assert [row.number for row in summary.front] == [1, 3]
+    assert [row.number for row in summary.fallen] == [4, 5]
+    assert [row.best for row in summary.front] == [False, True]
+    found = summary.front[0].confirmed
+    assert found is not None
+    assert (found.objectives[MEMORY].mean, found.objectives[MEMORY].standard_error) == (2.5e6, 0)
+    assert summary.front[0].reported_objective(MEMORY) == 2.5e6
+    record = trial_record(repository, study, 1)
+    assert record["confirmed"]["objectives"] == {MEMORY: {"mean": 2.5e6, "standard_error": 0.0}}
+    assert record["measurements"][MEMORY] == 3 * 2.0**20

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from shapes import transformer
 
+from autopeft.confirmation import choose, confirmed, search_front
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize.baselines import baselines
 from autopeft.optimize.suggest import suggest_random
-from autopeft.registry import space_text
+from autopeft.registry import find_objectives, space_text
 from autopeft.run.driver import Done, Driver
 from autopeft.store import Repository
 
@@ -302,3 +303,45 @@ def test_a_probe_is_recorded_with_its_ranking_and_without_an_adapter(
     assert found.details["ranking"] == ranking
     assert not found.artifact
     assert repository.fronts(driver.study.id) == []
+
+
+MEMORY = "training_memory_bytes"
+
+
+def test_a_study_of_other_objectives(repository: Repository, tmp_path: Path) -> None:
+    wanted = find_objectives("score,trainable,memory")[1]
+    driver = make_driver(repository, tmp_path, wanted=3, objectives=wanted, confirm_seeds=2)
+    (kind, head), *_ = baselines(driver.space)
+    repository.add_trial(driver.study.id, kind, head, 0, 3)
+
+    def report(trial: Trial, score: float, memory: float) -> None:
+        last = answer(1, score, last=True)
+        last["values"] |= {MEMORY: memory, "confirmation_score": score}
+        driver.reported(trial.id, last)
+
+    searched = []
+    for score, memory in ((0.5, 1e6), (0.6, 1.5e6), (0.7, 1.9e6), (0.5, 1.8e6)):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        report(trial, score, memory)
+        searched.append(trial.number)
+    fronts = repository.fronts(driver.study.id)
+    assert fronts[0].hypervolume > 0  # from 2e6 bytes on: twice the head's
+    assert set(fronts[-1].members) <= set(searched[1:])
+    assert {t.number for t in search_front(repository.trials(driver.study.id), wanted)} == set(
+        fronts[-1].members
+    )
+    anew = []
+    while isinstance(trial := ask(driver), Trial):
+        assert trial.kind is TrialKind.CONFIRM
+        report(trial, 0.6, 1e6 * trial.seed)
+        anew.append(trial)
+    driver.close()
+    assert len(anew) == 2 * (len(fronts[-1].members) + 1)
+    trials = repository.trials(driver.study.id)
+    member = next(t for t in trials if t.number == fronts[-1].members[0])
+    found = confirmed(trials, member, wanted)
+    assert found is not None
+    assert found.objectives[MEMORY].mean == pytest.approx(4.5e6)  # seeds 4 and 5
+    assert found.objectives[MEMORY].standard_error == pytest.approx(0.5e6)
+    assert choose(trials, wanted).by_confirmed
