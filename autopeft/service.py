@@ -97,6 +97,7 @@ def search(
     confirm_seeds: int = 3,
     workers: int | None = None,
     gpus_per_trial: float | None = None,
+    pack: int | None = None,
     ray_address: str | None = None,
     study: str | None = None,
     warm_start: Sequence[str] = (),
@@ -144,6 +145,8 @@ def search(
             Not a setting of the study: another call may ask for more, or none.
         workers: Trials at the same time; by default as many as fit.
         gpus_per_trial: Share of a GPU for each.
+        pack: Trials that a worker trains together on one backbone, where they can be; by default as many as a GPU has memory
+            for, and one on a CPU, whose products are no faster for several.
         ray_address: A running Ray cluster; by default one is started here.
         study: The study's name; by default made from its settings.
         warm_start: Earlier studies of this database, in the same space, whose trials teach the suggester: of another
@@ -185,7 +188,9 @@ def search(
     else:
         found_space = find_space(space)
     found_space.check_modules()
-    _check_effort(trials, seconds, confirm_seeds, workers, gpus_per_trial, epochs, batch_size, patience, seed)
+    _check_effort(
+        trials, seconds, confirm_seeds, workers, gpus_per_trial, pack, epochs, batch_size, patience, seed
+    )
     if isinstance(warm_start, str):
         warm_start = (warm_start,)
     if sampler not in SAMPLERS:
@@ -284,6 +289,7 @@ def search(
                     else find_suggester_of(sampler, wanted),
                     wanted=trials,
                     at_once=cluster.workers + 1,
+                    pack=pack if pack is not None or cluster.gpus_per_trial else 1,
                     artifacts=artifact_folder(url),
                     deadline=began + seconds if seconds is not None else None,
                     owner=owner,
@@ -368,6 +374,7 @@ def _check_effort(
     confirm_seeds: int,
     workers: int | None,
     gpus_per_trial: float | None,
+    pack: int | None,
     epochs: int | None,
     batch_size: int,
     patience: int | None,
@@ -377,6 +384,7 @@ def _check_effort(
         ("trials", trials, 1),
         ("confirming seeds", confirm_seeds, 0),
         ("workers", workers, 1),
+        ("size of a pack", pack, 1),
         ("epochs", epochs, 1),
         ("batch size", batch_size, 1),
         ("patience", patience, 1),

@@ -54,6 +54,11 @@ def objection(configuration: Configuration) -> str:
     return ""
 
 
+def can_share(first: Configuration, second: Configuration) -> bool:
+    """Whether two configurations can be trained on one model at once: both can be packed, and take equal steps."""
+    return first.training == second.training and not objection(first) and not objection(second)
+
+
 class NotPackedError(Exception):
     """A model puts something through a module that is no batch: its rows are nobody's."""
 
@@ -117,6 +122,11 @@ class Pack:
         self._on[id(attached)] = attached, Surface(self.model)
         self._bare.put_back()
         return attached
+
+    @property
+    def runner(self) -> nn.Module:
+        """What takes a batch of those that are shown."""
+        return self._shown[0].runner if len(self._shown) == 1 else self.model
 
     def show(self, several: Sequence[Attached]) -> Rows:
         """Put these on the model, one of them as it would be alone; how batches are dealt out to them."""

@@ -63,6 +63,22 @@ def parse_duration(text: str) -> float:
     return total
 
 
+def parse_pack(text: str) -> int | None:
+    """Read a number from 1, or `auto`.
+
+    Raises:
+        InputError: The text is none of these.
+
+    >>> parse_pack("auto"), parse_pack("4")
+    (None, 4)
+    """
+    if text.lower() == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"cannot read the pack '{text}': write auto, or a number of trials from 1.")
+    return int(text)
+
+
 def parse_fields(texts: Iterable[str]) -> dict[str, Any]:
     """Read `KEY=VALUE` texts; a value that is JSON (a number, `true`, a list) is taken as that.
 

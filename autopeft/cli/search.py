@@ -8,7 +8,15 @@ import typer
 
 from autopeft.budget import Budget
 from autopeft.cli.failure import INTERRUPTED, in_a_sentence
-from autopeft.cli.options import AsJson, Database, Sites, parse_duration, parse_fields, parse_sites
+from autopeft.cli.options import (
+    AsJson,
+    Database,
+    Sites,
+    parse_duration,
+    parse_fields,
+    parse_pack,
+    parse_sites,
+)
 from autopeft.errors import InputError
 from autopeft.registry import find_objectives
 
@@ -310,6 +318,15 @@ def search(
             show_default=False,
         ),
     ] = None,
+    pack: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Trials that a worker trains together on one backbone, where their modules can be. auto: as many as a GPU has "
+            "memory for; on a CPU, whose products are no faster for several, one.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "auto",
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -379,6 +396,7 @@ def search(
             confirm_seeds=confirm_seeds,
             workers=workers,
             gpus_per_trial=gpus_per_trial,
+            pack=parse_pack(pack),
             ray_address=ray_address,
             study=study,
             warm_start=warm_start or (),

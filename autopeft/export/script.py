@@ -22,7 +22,7 @@ from autopeft.tasks.batches import epoch_order, training_order
 from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import METRICS
 from autopeft.tasks.task import Task, TaskSettings
-from autopeft.train.loop import Training, accumulate, autocast, predict, rate_factor, train_epoch
+from autopeft.train.loop import Training, accumulate, autocast, predict, rate_factor, step, train_epoch
 
 TOLERANCE = 0.01
 """How far the script's score may be from the stored one. On the machine, thread count and versions of the search it
@@ -117,6 +117,7 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
             rate_factor,
             autocast,
             accumulate,
+            step,
             train_epoch,
             predict,
             epoch_order,

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 # A suggestion that takes longer than this is not waited for while workers are idle: a feasible sample goes instead.
 _PATIENCE_SECONDS = 60.0
 _HEARTBEAT_SECONDS = 5.0
+_MOST_PACKED = 8
+_MEMORY_SHARE = 0.8  # of a GPU's memory, that a pack may take by what one trial took
 
 
 class Done:
@@ -44,13 +46,15 @@ class Driver:
         space: Its space, bound.
         suggester: Proposes configurations.
         wanted: Search trials the study shall have, complete, stopped or failed.
-        at_once: Trials that may be live: the workers, and one that waits so that no worker does.
+        at_once: Packs that may be live: the workers', and one that waits so that no worker does.
         artifacts: Folder under which trained adapters go.
         deadline: `time.monotonic()` after which nothing new is proposed, or None.
         owner: The lease's owner.
         on_done: Called with every trial that has reached its end.
         rungs: Epochs after which a weak trial is stopped; see `autopeft.optimize.halving`.
         confirm_seeds: Seeds with which what the search found is trained anew; see `autopeft.confirmation`.
+        pack: Trials that are trained together on one worker, where they can be; None: as many as a GPU has memory for, by
+            what the first ones took. On a CPU that is one: its products are as fast for one trial's rows as for several's.
         objectives: What the search is for; score and trainable where none are given.
         finished: Whether nothing was left to start; after `close`, also that nothing was given up.
     """
@@ -67,6 +71,7 @@ class Driver:
     on_done: Callable[[Trial], None] = lambda trial: None
     rungs: tuple[int, ...] = ()
     confirm_seeds: int = 0
+    pack: int | None = 1
     objectives: tuple[Objective, ...] = ()
     finished: bool = False
 
@@ -79,12 +84,43 @@ class Driver:
         self._expected: tuple[frozenset[int], list[Trial]] | None = (
             None  # of the scored trials with these ids
         )
+        self._filling: list[Trial] = []  # of the next pack
+        self._measured_anew = False  # whether a trial has ended since its memory was asked for
         self._waits = False  # whether nothing can be said before another trial has ended
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
         self._heart.start()
 
     # -- what is next --------------------------------------------------------------------------------------------
+
+    def next_pack(self) -> list[Trial] | type[Done] | None:
+        """The next trials to put on one worker together, committed; None: not now; `Done`: nothing is left."""
+        while len(self._filling) < self._pack_size():
+            trial = self.next_trial()
+            if trial is None:
+                if self._filling and self._next is None:
+                    break  # no suggestion is under way that would join them
+                return None
+            if not isinstance(trial, Trial):
+                break
+            if self._filling and not _share(self._filling[0], trial):
+                full, self._filling = self._filling, [trial]
+                return full
+            self._filling.append(trial)
+        full, self._filling = self._filling, []
+        return full or Done
+
+    def _pack_size(self) -> int:
+        if self.pack is None:
+            trials = self.repository.trials(self.study.id) if self._measured_anew else []
+            self._measured_anew = False
+            for trial in trials:
+                memory = trial.details.get("device_memory_bytes")
+                if trial.score is not None and memory is not None:
+                    most = int(_MEMORY_SHARE * memory / trial.measurements["peak_memory_bytes"])
+                    self.pack = max(1, min(_MOST_PACKED, most))
+                    break
+        return self.pack or 1
 
     def next_trial(self) -> Trial | type[Done] | None:
         """The next trial to put on a worker, committed; None: not now; `Done`: nothing is left.
@@ -93,7 +129,7 @@ class Driver:
         confirmation.
         """
         late = self.deadline is not None and time.monotonic() > self.deadline
-        if not late and (len(self._live) >= self.at_once or self._waits):
+        if not late and (len(self._live) >= self.at_once * self._pack_size() or self._waits):
             return None  # asked ten times a second: the answer must cost nothing
         everything = self.repository.trials(self.study.id)
         left = [t for t in everything if t.status is TrialStatus.WAITING and t.id not in self._live]
@@ -246,7 +282,7 @@ class Driver:
 
     def _ended(self, trial_id: int) -> None:
         del self._live[trial_id]
-        self._waits = False
+        self._waits, self._measured_anew = False, True
         self._record_front()
         self.on_done(self._trial(trial_id))
 
@@ -302,6 +338,14 @@ class Driver:
     def _beat(self) -> None:
         while not self._closing.wait(_HEARTBEAT_SECONDS):
             self.repository.heartbeat(self.study.id, self.owner)
+
+
+def _share(first: Trial, second: Trial) -> bool:
+    """Whether two trials can be trained on one model at once."""
+    from autopeft.adapters.pack import can_share
+
+    probes = TrialKind.PROBE in (first.kind, second.kind)
+    return not probes and can_share(first.configuration, second.configuration)
 
 
 def _reference_score(trials: list[Trial]) -> float | None:

@@ -16,12 +16,13 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from autopeft.errors import InputError
-from autopeft.run.driver import Done, Driver
-from autopeft.run.worker import Worker
+from autopeft.run.driver import Driver
+from autopeft.run.worker import Verdicts, Worker
 
 # Tune pickles searcher, scheduler and callback when a Tuner is made; a driver holds a database and threads. So they
 # carry a name only, and find their driver here.
 _drivers: dict[str, Driver] = {}
+_verdicts: dict[str, Any] = {}  # the actors of `Verdicts`, of searches that pack
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,19 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     scratch = tempfile.mkdtemp(prefix="autopeft-ray-")  # Tune's snapshots: a cache, not kept
     cache = Path(tempfile.gettempdir()) / f"autopeft-cache-{name}"  # on every machine its own
     _drivers[name] = driver
+    if driver.pack != 1 and driver.rungs:
+        _verdicts[name] = ray.remote(num_cpus=0)(Verdicts).remote()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the surrogate's small matrices beside busy workers: more threads are slower
     try:
+        whole_plan = {
+            "cache": str(cache),
+            **plan,
+            "threads": cluster.threads,
+            "verdicts": _verdicts.get(name),
+        }
         trainable = tune.with_resources(
-            tune.with_parameters(Worker, plan={"cache": str(cache), **plan, "threads": cluster.threads}),
+            tune.with_parameters(Worker, plan=whole_plan),
             {"cpu": 1, "gpu": cluster.gpus_per_trial},
         )
         tuner = Tuner(
@@ -120,6 +129,7 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
         _results: ResultGrid = tuner.fit()
     finally:
         del _drivers[name]
+        _verdicts.pop(name, None)
         torch.set_num_threads(threads)
         for folder in (scratch, cache):
             shutil.rmtree(folder, ignore_errors=True)
@@ -137,13 +147,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is not typed
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's configuration, already in the database; None: later; FINISHED: no more."""
-        trial = _drivers[self._name].next_trial()
-        if trial is None:
+        """The next trials of one pack, already in the database; None: later; FINISHED: no more."""
+        driver = _drivers[self._name]
+        trials = driver.next_pack()
+        if trials is None:
             return None
-        if trial is Done:
-            return str(Searcher.FINISHED)
-        return _drivers[self._name].config(trial)  # type: ignore[arg-type]  # a Trial by now
+        if isinstance(trials, list):
+            return {"trials": [driver.config(trial) for trial in trials]}
+        return str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -167,9 +178,16 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
         self._name = name
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A rung that is not the last: go on, or stop. Tune keeps the warm actor of a trial that is stopped."""
-        (answer,) = result["answer"]
-        goes_on = _drivers[self._name].reported(answer["study_trial"], answer)
+        """A rung that is not the last of all: go on, or stop. Tune keeps the warm actor of what is stopped.
+
+        Of a pack, single trials are stopped by word to their worker; the rest goes on.
+        """
+        driver, goes_on = _drivers[self._name], False
+        for answer in result["answer"]:
+            if driver.reported(answer["study_trial"], answer):
+                goes_on = True
+            elif self._name in _verdicts and not (answer["last"] or answer["reason"]):
+                ray.get(_verdicts[self._name].stop.remote(answer["study_trial"]))  # before the worker asks
         return str(FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP)
 
 
@@ -181,18 +199,20 @@ class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has the trial."""
-        _drivers[self._name].started(trial.config["trial"])
+        for one in trial.config["trials"]:
+            _drivers[self._name].started(one["trial"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """The end, or a failure with its reason: those do not reach the scheduler."""
-        (answer,) = result["answer"]
-        if answer["last"] or answer["reason"]:
-            _drivers[self._name].reported(answer["study_trial"], answer)
+        for answer in result["answer"]:
+            if answer["last"] or answer["reason"]:
+                _drivers[self._name].reported(answer["study_trial"], answer)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker itself was lost."""
         lines = str(getattr(trial, "error_message", None) or "").strip().splitlines()
         reason = f"the worker was lost: {lines[-1]}" if lines else "the worker was lost."
-        _drivers[self._name].failed(trial.config["trial"], reason)
+        for one in trial.config["trials"]:
+            _drivers[self._name].failed(one["trial"], reason)

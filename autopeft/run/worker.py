@@ -4,17 +4,22 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
 from autopeft.errors import AutopeftError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import find_objective
 
+if TYPE_CHECKING:
+    from autopeft.train.packing import Packed
+    from autopeft.train.running import Report, Request
+
 
 class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
-    """Trains one trial at a time, a step a rung; `reuse_actors` hands it the next by `reset_config`.
+    """Trains one trial at a time, or one pack of trials, a step a rung; `reuse_actors` hands it the next by `reset_config`.
 
     What goes wrong with a trial is an answer, not an exception: an exception would cost the warm actor.
     """
@@ -23,10 +28,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         """Load what all trials share.
 
         Args:
-            config: The first trial, as `Driver.config` gives it.
+            config: `trials`: the first trial, or those of the first pack, each as `Driver.config` gives it.
             plan: `path`, `overrides`, `sites`, `task`, `training`, `space` (`name`, `text`, `limit`), `objectives` (how each
                 is found, those beside score and trainable) and `untouched` (data for `forgetting`, or None) of the study;
-                `threads` for this worker, and `cache`, a folder that workers of one machine share, or None.
+                `threads` for this worker; `cache`, a folder that workers of one machine share, or None; and `verdicts`, the
+                actor of `Verdicts`, or None where no pack can be stopped.
         """
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
@@ -38,6 +44,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         self._failure = ""
         self._space = plan["space"]
         self._cache = Path(plan["cache"]) if plan["cache"] else None
+        self._verdicts = plan["verdicts"]
         try:
             self._bench = Workbench.prepare(
                 plan["path"],
@@ -54,24 +61,38 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
+        """Take the next trial, or pack."""
         self._end()
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One rung of the trial."""
+        """One rung of the trial, or of all trials of a pack."""
         if self._failure:
-            return self._answer(reason=self._failure)
+            return self._result(
+                {number: _answer(reason=self._failure) for number in range(len(self._trials))}
+            )
         try:
-            report = next(self._reports)
+            if self._pack is not None:
+                return self._result(self._step_together(self._pack))
+            return self._result({0: _of_report(next(self._reports))})
         except TrialError as error:
-            return self._answer(reason=str(error))
+            reason = str(error)
         except Exception as error:  # a bug or a broken model must not take the warm worker with it
-            return self._answer(reason=f"{type(error).__name__}: {error}")
-        return self._answer(
-            rung=report.rung, values=dict(report.values), last=report.last, details=dict(report.details)
-        )
+            reason = f"{type(error).__name__}: {error}"
+        left = [0] if self._pack is None else self._pack.running
+        self._end()
+        return self._result({number: _answer(reason=reason) for number in left})
+
+    def _step_together(self, pack: "Packed") -> dict[int, dict[str, Any]]:
+        for number in pack.running:
+            if self._trials[number] in ray.get(self._verdicts.stopped.remote()):
+                pack.stop(number)
+        answers = pack.epoch()
+        return {
+            number: _answer(reason=str(one)) if isinstance(one, TrialError) else _of_report(one)
+            for number, one in answers.items()
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to keep: a trial that was interrupted starts anew, from the same seed."""
@@ -86,19 +107,34 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
             shutil.rmtree(self._cache, ignore_errors=True)
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._trial: int = config["trial"]
+        self._trials: list[int] = [trial["trial"] for trial in config["trials"]]
         self._reports: Iterator[Any] = iter(())
-        if not self._failure and config["probe"]:
-            self._reports = self._probe(config["seed"])
-        elif not self._failure:
-            configuration = Configuration.from_json(config["configuration"])
+        self._pack: Packed | None = None
+        if self._failure:
+            return
+        first, *others = config["trials"]
+        if first["probe"]:
+            self._reports = self._probe(first["seed"])
+        elif not others:
+            one = self._request(first)
             self._reports = self._bench.trial(
-                configuration,
-                config["seed"],
-                Path(config["folder"]),
-                confirm=config["confirm"],
-                objectives=self._objectives,
+                one.configuration, one.seed, one.folder, confirm=one.confirm, objectives=one.objectives
             )
+        else:
+            from autopeft.train import packing
+
+            self._pack = packing.Packed(self._bench, [self._request(trial) for trial in config["trials"]])
+
+    def _request(self, trial: dict[str, Any]) -> "Request":
+        from autopeft.train.running import Request
+
+        return Request(
+            Configuration.from_json(trial["configuration"]),
+            trial["seed"],
+            Path(trial["folder"]),
+            confirm=trial["confirm"],
+            objectives=tuple(self._objectives),
+        )
 
     def _probe(self, seed: int) -> Iterator[Any]:
         from autopeft.dsl import read_space
@@ -110,12 +146,40 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         )
 
     def _end(self) -> None:
+        if self._pack is not None:
+            self._pack.close()
         close = getattr(self._reports, "close", None)
         if close is not None:
             close()  # runs the trial's `finally`
 
-    def _answer(self, **found: Any) -> dict[str, Any]:
-        empty = {"rung": 0, "values": {}, "last": False, "details": {}, "reason": ""}
-        answer = {**empty, **found, "study_trial": self._trial}
+    def _result(self, answers: dict[int, dict[str, Any]]) -> dict[str, Any]:
+        """What Tune is told: the answers of the trials that ran, and whether none is left."""
         # In a list, because Tune shows a scheduler results with their dictionaries flattened, and empty ones lost.
-        return {"answer": [answer], "done": bool(answer["last"] or answer["reason"])}
+        listed = [{**answer, "study_trial": self._trials[number]} for number, answer in answers.items()]
+        ended = all(answer["last"] or answer["reason"] for answer in listed)
+        return {"answer": listed, "done": ended and not (self._pack and self._pack.running)}
+
+
+class Verdicts:
+    """Which trials of packs are to be stopped: told by the driver, asked by workers; an actor of its own."""
+
+    def __init__(self) -> None:
+        self._stopped: set[int] = set()
+
+    def stop(self, trial: int) -> None:
+        """This one is not to go on."""
+        self._stopped.add(trial)
+
+    def stopped(self) -> set[int]:
+        """All that are not to go on."""
+        return self._stopped
+
+
+def _answer(**found: Any) -> dict[str, Any]:
+    return {"rung": 0, "values": {}, "last": False, "details": {}, "reason": "", **found}
+
+
+def _of_report(report: "Report") -> dict[str, Any]:
+    return _answer(
+        rung=report.rung, values=dict(report.values), last=report.last, details=dict(report.details)
+    )

@@ -2,6 +2,7 @@
 
 from autopeft.train.elastic import probe
 from autopeft.train.loop import Training
-from autopeft.train.workbench import Report, Workbench
+from autopeft.train.running import Report
+from autopeft.train.workbench import Workbench
 
 __all__ = ["Report", "Training", "Workbench", "probe"]

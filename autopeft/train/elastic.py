@@ -32,7 +32,8 @@ from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration, Module, Size
 from autopeft.tasks.batches import epoch_order, training_order
 from autopeft.train.loop import rate_factor
-from autopeft.train.workbench import RUNG_EXAMPLES, Report, Workbench
+from autopeft.train.running import RUNG_EXAMPLES, Report
+from autopeft.train.workbench import Workbench
 
 _NOTHING = Cut(0, 0.0)
 

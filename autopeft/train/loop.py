@@ -56,25 +56,57 @@ def accumulate(
     loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     batch: dict[str, torch.Tensor],
     rows: int | None = None,
+    owners: int = 1,
 ) -> torch.Tensor:
-    """Add the gradients of a batch's mean loss to those that are there; the loss, without its graph.
+    """Add the gradients of a batch's mean loss to those that are there; the loss, without its graph, (owners,).
 
     Args:
         model: Takes a batch without its labels, answers with `.logits`.
         loss_of: (logits, labels) to a scalar, the mean over the targets.
         batch: Tensors of so many rows, `labels` among them.
-        rows: Examples that go through the model at once; None: all. The gradients are the same, the memory is not.
+        rows: Examples of an owner that go through the model at once; None: all. The gradients are the same, the memory is not.
+        owners: Trials that the rows belong to, as many to each: the first to the first. Each has its own mean loss.
     """
-    labels = batch["labels"]
-    total = torch.zeros((), device=labels.device)
-    for start in range(0, len(labels), rows or len(labels)):
-        part = {name: tensor[start : start + (rows or len(labels))] for name, tensor in batch.items()}
-        targets = part.pop("labels")
-        with autocast(labels.device):
-            loss = loss_of(model(**part).logits, targets) * (len(targets) / len(labels))
-        loss.backward()
-        total += loss.detach()
+    each = len(batch["labels"]) // owners
+    size = min(rows or each, each)
+    total = torch.zeros(owners, device=batch["labels"].device)
+    for start in range(0, each, size):
+        end = min(start + size, each)
+        part = {
+            name: tensor.unflatten(0, (owners, each))[:, start:end].flatten(0, 1)
+            for name, tensor in batch.items()
+        }
+        targets = part.pop("labels").chunk(owners)
+        with autocast(total.device):
+            logits = model(**part).logits.chunk(owners)
+            losses = torch.stack([loss_of(x, y) for x, y in zip(logits, targets, strict=True)])
+            losses = losses * ((end - start) / each)
+        if losses.requires_grad:  # else nothing is trained, and the backbone is looked at as it is
+            losses.sum().backward()
+        total += losses.detach()
     return total
+
+
+def step(
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    max_grad_norm: float,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Take a step by the gradients that are there, and clear them.
+
+    Args:
+        optimizer: Over the trainable parameters.
+        schedule: Of its learning rate.
+        max_grad_norm: Gradients are clipped to this norm.
+        after_step: Called with the number of the step, from 1 over all passes, while gradients are still there.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    optimizer.step()
+    schedule.step()
+    after_step(schedule.last_epoch)
+    optimizer.zero_grad()
 
 
 def train_epoch(
@@ -89,26 +121,18 @@ def train_epoch(
     """One pass; the mean loss over its batches.
 
     Args:
-        optimizer: Over the trainable parameters.
-        schedule: Stepped after every batch.
+        optimizer, schedule, max_grad_norm, after_step: As of `step`.
         batches: Dictionaries of tensors with `labels` among them.
         gradients: Adds a batch's gradients to the parameters' and says its loss: `accumulate`.
-        max_grad_norm: Gradients are clipped to this norm.
         penalty: What is added to the loss, if anything; not part of the mean.
-        after_step: Called with the number of the step, from 1 over all passes, while gradients are still there.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     losses = []
     for batch in batches:
-        losses.append(gradients(batch))
+        losses.append(gradients(batch).mean())
         further = penalty()
         if further is not None:
             further.backward()
-        nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        after_step(schedule.last_epoch)
-        optimizer.zero_grad()
+        step(optimizer, schedule, max_grad_norm, after_step)
     return float(torch.stack(losses).mean())
 
 

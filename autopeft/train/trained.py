@@ -1,7 +1,7 @@
 """A trained trial as objectives measure it, and their measuring."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,9 @@ class Trained:
         return loss if further is None else loss + further
 
 
-def measured(trained: Trained, objectives: Sequence[Objective], prepared: dict[str, Any]) -> dict[str, float]:
+def measured(
+    trained: Trained, objectives: Sequence[Objective], prepared: Mapping[str, Any]
+) -> dict[str, float]:
     """What is known or measured of a trained trial, by the objectives' names; those that every trial reports are left out.
 
     Args:

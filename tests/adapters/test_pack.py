@@ -8,7 +8,7 @@ from backbones.running import prepare
 from autopeft.adapters import attach
 from autopeft.adapters import pack as packing
 from autopeft.adapters.attach import Attached
-from autopeft.adapters.pack import NotPackedError, Pack, objection
+from autopeft.adapters.pack import NotPackedError, Pack, can_share, objection
 from autopeft.nouns import Configuration, Module
 
 from .table import bare, batch_of, everything, logits_of, put_on, same
@@ -132,3 +132,10 @@ def test_who_trains_alone() -> None:
     assert why("prompt_tuning", 0) == "prompt_tuning puts tokens before the input"
     assert "the backbone's weights" in why("lora", 1, alpha=4.0, init="pissa")
     assert "ranks" in why("adalora", 1, target_rank=1)
+
+
+def test_who_can_share_a_model() -> None:
+    plain = Configuration.of(lora(2), 1e-2)
+    assert can_share(plain, Configuration.of([], 1e-3))
+    assert not can_share(plain, Configuration.of(lora(2), 1e-2, {"epochs": 9}))
+    assert not can_share(plain, Configuration.of(lora(2, init="pissa"), 1e-2))

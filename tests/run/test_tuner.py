@@ -27,8 +27,8 @@ def test_the_scheduler_stops_what_the_driver_stops(
 
     def tell(trial_id: int, found: dict[str, Any]) -> str:
         """As the controller does: a last answer is no scheduler's business, all go to the callback."""
-        worker._trial = trial_id
-        result = worker._answer(**found)
+        worker._trials, worker._pack = [trial_id], None
+        result = worker._result({0: found})
         decision = "STOP" if result["done"] else scheduler.on_trial_result(None, None, flatten_dict(result))
         callback.on_trial_result(0, [], None, result)
         return decision
