@@ -85,8 +85,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         return self._result({number: _answer(reason=reason) for number in left})
 
     def _step_together(self, pack: "Packed") -> dict[int, dict[str, Any]]:
+        stopped = ray.get(self._verdicts.stopped.remote()) if self._verdicts is not None else ()
         for number in pack.running:
-            if self._trials[number] in ray.get(self._verdicts.stopped.remote()):
+            if self._trials[number] in stopped:
                 pack.stop(number)
         answers = pack.epoch()
         return {
