@@ -18,13 +18,14 @@ from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
 from autopeft.errors import InputError, StudyError, unknown_name
-from autopeft.nouns import BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.store import Repository, artifact_folder, default_url, parse_url
+from autopeft.tasks.direction import oriented
 
 if TYPE_CHECKING:
     from autopeft.run import Driver
@@ -34,6 +35,7 @@ Watcher = Callable[[Event], None]
 
 DEFAULT_EPOCHS = 3
 FIDELITIES = ("epochs", "none")
+_LOOKED_AT = 1_000  # training examples that are encoded before a search begins, to see whether it can be done
 
 
 @dataclass(frozen=True)
@@ -365,18 +367,23 @@ def _inspect(
 ) -> tuple[str, BackboneShape]:
     """The path that workers load, and the shape; the model itself is let go."""
     from autopeft.backbones import STARTER, load_backbone, model_path
+    from autopeft.tasks.batches import encode
     from autopeft.tasks.preprocessor import load_preprocessor
 
     resolved = model_path(model)
     backbone = load_backbone(
         resolved,
         modality=task.settings.modality,
+        problem=task.settings.problem,
         num_labels=task.num_labels,
-        regression=task.settings.problem == "regression",
         config_overrides=overrides,
         sites=sites,
     )
-    load_preprocessor(resolved, task.settings.modality)  # refused here rather than on every worker
+    # What cannot be encoded is refused here rather than on every worker.
+    preprocessor = load_preprocessor(resolved, task.settings.modality, task.settings.problem)
+    if task.settings.problem not in ("classification", "regression"):
+        start = getattr(backbone.model.config, "decoder_start_token_id", None)
+        encode(task.train.take(range(min(len(task.train), _LOOKED_AT))), task.settings, preprocessor, start)
     return (STARTER if model == STARTER else resolved), backbone.layout.shape
 
 
@@ -477,7 +484,8 @@ def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) ->
     from autopeft.optimize.baselines import baselines
 
     there = {(t.kind, t.configuration.key) for t in repository.trials(study.id)}
-    for kind, configuration in baselines(space):
+    new_head = study.settings["task"]["problem"] not in OWN_HEAD
+    for kind, configuration in baselines(space, new_head=new_head):
         if (kind, configuration.key) not in there:
             cost = trainable_parameters(configuration, space.shape)
             repository.add_trial(study.id, kind, configuration, cost, int(study.settings["seed"]))
@@ -543,6 +551,7 @@ class _Watch:
         ended = self._done - self._before
         wanted = self._wanted(trials)
         left = wanted - self._done
+        metric = driver.study.settings["task"]["metric"]
         remaining = (now - self._first) / ended * left if ended > self._workers else None
         if remaining is not None and driver.deadline is not None:
             remaining = min(remaining, max(0.0, driver.deadline - now))
@@ -553,12 +562,14 @@ class _Watch:
                 description=describe(trial.configuration, len(driver.space.shape.layers)),
                 trainable=trial.trainable,
                 share=trial.trainable / driver.space.shape.parameters,
-                score=confirmed_score(trial) if trial.kind is TrialKind.CONFIRM else trial.score,
+                score=oriented(
+                    metric, confirmed_score(trial) if trial.kind is TrialKind.CONFIRM else trial.score
+                ),
                 reason=trial.reason,
                 stopped_after=max(trial.scores) if trial.status is TrialStatus.STOPPED else None,
                 done=self._done,
                 wanted=wanted,
-                best_score=max(scores, default=None),
+                best_score=oriented(metric, max(scores, default=None)),
                 hypervolume=fronts[-1].hypervolume if fronts else None,
                 elapsed_seconds=now - self._began,
                 remaining_seconds=remaining,

@@ -128,7 +128,7 @@ def draw_front(summary: Summary, width: int) -> RenderableType:
                 Text(first, style=strong),
                 *map(Text, others),
             ]
-            table.add_row(*cells, Text(_configuration(row, summary.limit)))
+            table.add_row(*cells, Text(_configuration(row, summary)))
         table.add_section()
     foot = Text("\n".join(_sureness(summary)), style="dim")
     return Group(head, Padding(table, (1, 0, 1, 2)), Padding(foot, (0, 0, 1, 2)))
@@ -180,7 +180,7 @@ def _sureness(summary: Summary) -> list[str]:
     )
     said = [f"Confirmed: mean ± standard error over {over}, {where}{alone}."]
     if summary.mean_gap is not None:
-        way = "higher" if summary.mean_gap >= 0 else "lower"
+        way = "higher" if (summary.mean_gap >= 0) == (summary.direction == "maximize") else "lower"
         said.append(f"What the search said was {abs(summary.mean_gap):.3f} {way} on average.")
     if summary.fallen:
         trials = ", ".join(str(row.number) for row in summary.fallen)
@@ -206,8 +206,8 @@ def draw_head(summary: Summary) -> RenderableType:
             f" · {summary.model} on {summary.data} · space {summary.space} · {summary.metric}",
         ),
         Text(
-            f"budget {summary.budget}: at most {summary.limit:,} of {summary.backbone_parameters:,} parameters, "
-            "the head not counted"
+            f"budget {summary.budget}: at most {summary.limit:,} of {summary.backbone_parameters:,} parameters"
+            f"{', the head not counted' if summary.new_head else ''}"
         ),
         Text(" · ".join((", ".join(counted), *volume))),
     ]
@@ -271,7 +271,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("Stopped", f"after epoch {epoch}: other trials of about its size did better there")]
     facts += [
         ("Configuration", record["description"]),
-        ("Trainable", f"{record['trainable']:,} parameters, {share} of the backbone, the head not counted"),
+        ("Trainable", f"{record['trainable']:,} parameters, {share} of the backbone, a new head not counted"),
     ]
     facts += (
         [("Score", f"{show_score(record['score'])} {record['metric']}")]
@@ -303,7 +303,8 @@ def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = record["confirmed"]
     if found is not None:
         mean = show_mean(found["mean"], found["standard_error"])
-        gap = f"the search said {abs(found['gap']):.3f} {'more' if found['gap'] >= 0 else 'less'}"
+        more = (found["gap"] >= 0) == (record["direction"] == "maximize")
+        gap = f"the search said {abs(found['gap']):.3f} {'more' if more else 'less'}"
         facts.append(("Confirmed", f"{mean} over {_many(found['seeds'], 'seed')}; {gap}"))
     by_seed = "  ".join(
         f"{show_score(one['score']) if one['status'] == 'complete' else one['status']} (trial {one['number']})"
@@ -338,16 +339,18 @@ _KINDS = {
 }
 
 
-def _configuration(row: Row, limit: int) -> str:
+def _configuration(row: Row, summary: Summary) -> str:
     if row.kind == TrialKind.SEARCH.value:
         return row.description
     modules = row.configuration.modules
+    if row.kind == TrialKind.HEAD_ONLY.value and not summary.new_head:
+        return "frozen backbone, nothing trained"
     if row.kind == TrialKind.HEAD_ONLY.value:
         name = "frozen backbone, head only"
     else:
         name = " + ".join(f"LoRA r={m.size} on {','.join(dict(m.options).get('sites', ()))}" for m in modules)
     tuned = f", best of {row.best_of} learning rates" if row.best_of > 1 else ""
-    over = " (over the budget)" if row.trainable > limit else ""
+    over = " (over the budget)" if row.trainable > summary.limit else ""
     return f"{name}, lr {row.learning_rate:g}{tuned}{over}"
 
 

@@ -70,8 +70,9 @@ def train_epoch(
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         loss = loss_of(model(**inputs).logits, batch["labels"])
         losses.append(loss.detach())
-        further = penalty()
-        (loss if further is None else loss + further).backward()
+        if loss.requires_grad:  # else nothing is trained, and the backbone is looked at as it is
+            further = penalty()
+            (loss if further is None else loss + further).backward()
         nn.utils.clip_grad_norm_(parameters, max_grad_norm)
         optimizer.step()
         schedule.step()

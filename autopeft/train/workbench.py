@@ -21,9 +21,11 @@ from autopeft.backbones import Backbone, load_backbone, model_path, reset_head
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
+from autopeft.tasks.direction import oriented
 from autopeft.tasks.load import load_task
-from autopeft.tasks.metrics import compute
+from autopeft.tasks.metrics import METRICS, compute, measured
 from autopeft.tasks.preprocessor import load_preprocessor
+from autopeft.tasks.sequences import EncodedSequences, Known, token_loss
 from autopeft.tasks.task import TaskSettings
 from autopeft.train.loop import Training, predict, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
@@ -73,8 +75,11 @@ class Workbench:
         data: dict[str, Encoded],
         training: Training,
         sites: Mapping[str, str] | None = None,
+        preprocessor: Any = None,
     ) -> None:
         self.backbone = backbone
+        limit = min(task.max_length, backbone.max_positions or task.max_length)
+        self.known = Known(task.labels, preprocessor, limit)
         self.sites = sites
         self.task = task
         self.data = data
@@ -108,12 +113,12 @@ class Workbench:
         backbone = load_backbone(
             path,
             modality=task.modality,
+            problem=task.problem,
             num_labels=task.num_labels,
-            regression=task.problem == "regression",
             config_overrides=overrides,
             sites=sites,
         )
-        preprocessor = load_preprocessor(path, task.modality)
+        preprocessor = load_preprocessor(path, task.modality, task.problem)
         if task.modality == "text":
             _agree(preprocessor, backbone)
         splits = {
@@ -122,10 +127,13 @@ class Workbench:
             "confirmation": loaded.confirmation,
             "test": loaded.test,
         }
+        start = getattr(backbone.model.config, "decoder_start_token_id", None)
         data = {
-            name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
+            name: encode(split, task, preprocessor, start)
+            for name, split in splits.items()
+            if split is not None
         }
-        return cls(backbone, task, data, training, sites)
+        return cls(backbone, task, data, training, sites, preprocessor)
 
     def trial(
         self,
@@ -162,7 +170,7 @@ class Workbench:
                 self.backbone.layout,
                 self.backbone.head,
                 configuration,
-                text=self.backbone.text,
+                task_type=self.backbone.task_type,
                 steps=steps,
                 batches=lambda: self._inputs(epoch_order(n, seed, 0), training.batch_size),
             )
@@ -172,8 +180,10 @@ class Workbench:
             raise self._out_of_memory(error) from None
         try:
             self._check_positions(attached)
+            # AdamW refuses to have nothing, and that is what there is of a backbone with its own head and no modules.
+            trained = attached.trainable() or [nn.Parameter(torch.zeros(0))]
             optimizer = torch.optim.AdamW(
-                attached.trainable(), lr=configuration.learning_rate, weight_decay=training.weight_decay
+                trained, lr=configuration.learning_rate, weight_decay=training.weight_decay
             )
             schedule = torch.optim.lr_scheduler.LambdaLR(
                 optimizer,
@@ -208,9 +218,13 @@ class Workbench:
                             "training": asdict(training),
                             "backbone": model.config.name_or_path,
                             **({"sites": dict(self.sites)} if self.sites else {}),
-                            **values,
+                            **{
+                                name: value if name == "train_loss" else oriented(task.metric, value)
+                                for name, value in values.items()
+                            },
                         }
-                        save_adapter(attached, configuration, folder, text=self.backbone.text, record=record)
+                        kind = self.backbone.task_type
+                        save_adapter(attached, configuration, folder, task_type=kind, record=record)
                     values["seconds"] = time.monotonic() - started
                     values["peak_memory_bytes"] = float(peak_bytes(self.device))
                 details = self._details() if last else {}
@@ -253,12 +267,24 @@ class Workbench:
             yield {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def score(self, runner: nn.Module, split: str, most: int | None = None) -> float:
-        """The task's metric on a split, or on a sample of so many of its examples, the same for every trial."""
+        """How good the task's metric is on a split, or on a sample of so many of its examples, the same for every trial.
+
+        Returns:
+            Larger is better; `autopeft.tasks.direction.oriented` has the metric's own value.
+        """
         data = self.data[split]
         order = evaluation_order(data)
         if most is not None and most < len(order):
             sample = epoch_order(len(order), seed=0, epoch=0)[:most]  # the same for every trial
             order = order[sample.sort().values]
+        measure = METRICS[self.task.metric].measure
+        if isinstance(data, EncodedSequences):
+            assert measure is not None
+            # A number for each token and each word that it may be: as many examples at once as training has, and no more.
+            return oriented(
+                self.task.metric,
+                measured(measure, runner, self.batches(split, order, self.training.batch_size), self.known),
+            )
         logits = predict(runner, self.batches(split, order))
         return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
 
@@ -266,11 +292,15 @@ class Workbench:
         """The mean loss that trials are trained by."""
         if self.task.problem == "classification":
             return functional.cross_entropy(logits, labels)
+        if self.task.problem != "regression":
+            return token_loss(logits, labels)
         return self._scaled_error(logits, labels)
 
     @functools.cached_property
     def _target_scale(self) -> tuple[float, float]:
-        targets = self.data["train"].labels.double()
+        data = self.data["train"]
+        assert not isinstance(data, EncodedSequences)
+        targets = data.labels.double()
         return float(targets.mean()), max(float(targets.std()), 1e-12)
 
     def _scaled_error(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

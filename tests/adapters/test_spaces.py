@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     path = save(find("BERT"), tmp_path_factory.mktemp("bert"))
-    return load_backbone(path, modality="text", num_labels=3, regression=False)
+    return load_backbone(path, modality="text", num_labels=3, problem="classification")
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
