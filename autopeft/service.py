@@ -380,7 +380,7 @@ def _inspect(
         sites=sites,
     )
     # What cannot be encoded is refused here rather than on every worker.
-    preprocessor = load_preprocessor(resolved, task.settings.modality, task.settings.problem)
+    preprocessor = load_preprocessor(resolved, task.settings.modality)
     if task.settings.problem not in ("classification", "regression"):
         start = getattr(backbone.model.config, "decoder_start_token_id", None)
         encode(task.train.take(range(min(len(task.train), _LOOKED_AT))), task.settings, preprocessor, start)

@@ -46,6 +46,7 @@ def folder(tmp_path: Path, minilm_folder: Path) -> Path:
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(ticket) + "\n" for ticket in tickets))
     save_model("llama", tmp_path / "my-decoder", rows)
     (tmp_path / "speeches.txt").write_text("\n".join(rows))
+    (tmp_path / "sentences.conll").write_text("Ann B-PER\nspoke O\n\nshe O\nleft O\n\n" * 10)
     answers = [{"prompt": f"critic {i} says", "completion": f" {words[i % 2]}"} for i in range(40)]
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
     return tmp_path

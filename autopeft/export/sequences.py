@@ -54,11 +54,9 @@ def sequence_part(task: Task, backbone: Backbone, batch_size: int) -> Part:
     measure = METRICS[settings.metric].measure
     assert measure is not None
     constants: dict[str, Any] = {"LABELS": list(settings.labels), "EVALUATION_BATCH": batch_size}
-    options = ""
     encode: Callable[..., Any]
     if settings.problem == "token-classification":
         encode, call = encode_tags, 'list(data["tokens"]), list(data["tags"]), tokenizer, limit'
-        options = ", add_prefix_space=True"
     elif settings.problem == "seq2seq":
         encode, call = (
             encode_pairs,
@@ -72,7 +70,7 @@ def sequence_part(task: Task, backbone: Backbone, batch_size: int) -> Part:
     else:
         documents = settings.source is not SourceKind.TEXT
         encode, call = encode_texts, f'list(data["text"]), tokenizer, limit, documents={documents}'
-    text = _READING.replace("CALL", f"{encode.__name__}({call})").replace("OPTIONS", options)
+    text = _READING.replace("CALL", f"{encode.__name__}({call})")
     return Part(
         text=f"{_CHATS}\n\n{text}" if of_chats(task) else text,
         score=_SCORE.replace("METRIC", measure.__name__),
@@ -97,7 +95,7 @@ def encoded(data, tokenizer):
 
 
 def load_preprocessor():
-    tokenizer = AutoTokenizer.from_pretrained(model_path()OPTIONS)
+    tokenizer = AutoTokenizer.from_pretrained(model_path())
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

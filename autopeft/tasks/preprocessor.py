@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.errors import BackboneError
-from autopeft.nouns import Problem
 from autopeft.tasks.task import Modality
 
 
-def load_preprocessor(model_path: str | Path, modality: Modality, problem: Problem = "classification") -> Any:
+def load_preprocessor(model_path: str | Path, modality: Modality) -> Any:
     """The tokenizer (text) or image processor (image) of a backbone. No code of the model's own is run.
 
     A tokenizer without a padding token gets its end-of-text token for one: padding is masked, so any will do.
@@ -16,7 +15,6 @@ def load_preprocessor(model_path: str | Path, modality: Modality, problem: Probl
     Args:
         model_path: Folder, or hub id.
         modality: What the task is made of.
-        problem: What is learnt.
 
     Raises:
         BackboneError: The backbone has none, or it cannot be loaded.
@@ -26,9 +24,7 @@ def load_preprocessor(model_path: str | Path, modality: Modality, problem: Probl
     name = "tokenizer" if modality == "text" else "image processor"
     auto = AutoTokenizer if modality == "text" else AutoImageProcessor
     try:
-        # A tokenizer of bytes takes lists of words only if each of them begins with a space.
-        options = {"add_prefix_space": True} if problem == "token-classification" else {}
-        preprocessor = auto.from_pretrained(str(model_path), **options)
+        preprocessor = auto.from_pretrained(str(model_path))
     except (
         Exception
     ) as error:  # the library raises OSError, ValueError, KeyError, ImportError … for one cause

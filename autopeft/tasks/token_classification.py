@@ -24,10 +24,12 @@ def encode_tags(
 ) -> EncodedSequences:
     """Words as sub-words. What is beyond the longest length is cut, and neither learnt nor scored.
 
+    The words are joined by spaces, so that every tokenizer sees them as it sees a text.
+
     Args:
         sentences: The words of each example.
         tags: The index of each word's tag.
-        tokenizer: The backbone's, which knows from which word a token comes.
+        tokenizer: The backbone's, which knows where in the text a token comes from.
         max_length: Most tokens of an example.
 
     Raises:
@@ -35,18 +37,24 @@ def encode_tags(
     """
     if not tokenizer.is_fast:
         raise ValueError(
-            "the tokenizer cannot say from which word a token comes: a model with a tokenizer.json is needed"
+            "the tokenizer cannot say where in a text a token comes from: a model with a tokenizer.json is needed"
         )
-    encoded = tokenizer(
-        [list(words) for words in sentences], is_split_into_words=True, truncation=True, max_length=max_length
-    )
+    texts = [" ".join(words) for words in sentences]
+    encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
     targets = []
-    for i, of_words in enumerate(tags):
-        words = encoded.word_ids(i)
-        firsts = (word is not None and word not in words[:at] for at, word in enumerate(words))
-        targets.append(
-            [of_words[word] if first else NO_TARGET for word, first in zip(words, firsts, strict=True)]
-        )
+    for text, words, of_words, spans in zip(texts, sentences, tags, encoded["offset_mapping"], strict=True):
+        word_at = [
+            at for at, word in enumerate(words) for _ in range(len(word) + 1)
+        ]  # the space after it, too
+        seen: set[int] = set()
+        targets.append([NO_TARGET] * len(spans))
+        for at, (start, end) in enumerate(spans):
+            inside = (
+                start + len(text[start:end]) - len(text[start:end].lstrip())
+            )  # the space before it is none of it
+            if inside < end and word_at[inside] not in seen:
+                seen.add(word_at[inside])
+                targets[-1][at] = of_words[word_at[inside]]
     return EncodedSequences(encoded["input_ids"], targets, int(tokenizer.pad_token_id))
 
 

@@ -118,7 +118,7 @@ class Workbench:
             config_overrides=overrides,
             sites=sites,
         )
-        preprocessor = load_preprocessor(path, task.modality, task.problem)
+        preprocessor = load_preprocessor(path, task.modality)
         if task.modality == "text":
             _agree(preprocessor, backbone)
         splits = {

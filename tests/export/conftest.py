@@ -122,6 +122,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return lab(STARTER, STARTER, {}, folder)
 
 
+@pytest.fixture(scope="session")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Names in sentences on a tiny random RoBERTa."""
+    folder = tmp_path_factory.mktemp("tags")
+    names = [("Ann", "B-PER"), ("Bo Li", "B-PER I-PER"), ("Rome", "B-LOC")]
+    rows = []
+    for i in range(60):
+        (name, entity), verb = names[i % 3], ("likes", "sees")[i % 2]
+        rows.append({"tokens": [*name.split(), verb, "it"], "ner_tags": [*entity.split(), "O", "O"]})
+    (folder / "tags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = save_model("roberta", folder / "roberta", ["Ann likes Rome"], around="<s> $A </s>")
+    return lab("roberta", str(model), {}, folder / "tags.jsonl")
+
+
 SPEECH = [f"said {name}: to be or not to be {i % 7}" for i in range(60) for name in ("Ann", "Bob")]
 
 

@@ -87,9 +87,9 @@ PREFIX = Module("prefix", 2, (0, 1), (("sites", ("attention",)),))
 
 @pytest.mark.parametrize(
     ("fixture", "modules", "task_type"),
-    [("lines", (LORA,), "CAUSAL_LM"), ("chats", (QKV, PREFIX), None), ("chats", (QKV,), "CAUSAL_LM"), ("lines", (), None)],
+    [("lines", (LORA,), "CAUSAL_LM"), ("chats", (QKV, PREFIX), None), ("chats", (QKV,), "CAUSAL_LM"), ("lines", (), None), ("tags", (LORA,), "TOKEN_CLS")],
 )  # fmt: skip
-def test_the_card_loads_a_language_model(
+def test_the_card_loads_what_has_a_target_for_each_token(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     fixture: str,
@@ -100,9 +100,9 @@ def test_the_card_loads_a_language_model(
     card = exported(lab, tmp_path, *modules)
     if task_type:
         config = json.loads((tmp_path / "exported" / "adapter_config.json").read_text())
-        assert (config["task_type"], config["modules_to_save"]) == (task_type, None)
-    assert "num_labels" not in card
-    assert "the task head" not in card
+        assert config["task_type"] == task_type
+        assert (config["modules_to_save"] is None) == (task_type != "TOKEN_CLS")
+    assert ("num_labels" in card) == ("the task head" in card) == (task_type == "TOKEN_CLS")
     bench = lab.bench
     measure = METRICS[bench.task.metric].measure
     assert measure is not None

@@ -185,6 +185,15 @@ def test_chats_on_a_decoder(chats: Lab, run_here: Run, tmp_path: Path) -> None:
     assert "jinja2==" in (tmp_path / "requirements.txt").read_text()
 
 
+def test_tags_of_words(tags: Lab, run_here: Run, tmp_path: Path) -> None:
+    text = check_sequences(tags, run_here, tmp_path, [*RANKS, OURS[1]])
+    assert "AutoModelForTokenClassification" in text
+    assert "task_type='TOKEN_CLS'" in text
+    assert "NUM_LABELS = 4\n" in text
+    assert "LABELS = ['O', 'B-LOC', 'B-PER', 'I-PER']\n" in text
+    assert "seqeval==" in (tmp_path / "requirements.txt").read_text()
+
+
 def test_a_frozen_decoder(lines: Lab, run_here: Run, tmp_path: Path) -> None:
     check_sequences(lines, run_here, tmp_path, [])
 

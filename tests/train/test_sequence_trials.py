@@ -98,6 +98,26 @@ def test_perplexity_is_of_the_same_tokens(decoder: Workbench, tmp_path: Path) ->
     assert perplexity == pytest.approx(-exp(-loss))
 
 
+def test_tags_get_a_new_head(tmp_path: Path) -> None:
+    lines = [
+        f"{word} {'B-PER' if word in ('Ann', 'Bob') else 'O'}"
+        for line in LINES
+        for word in (*line.split(), "")
+    ]
+    (tmp_path / "tags.conll").write_text("\n".join(line if line.split()[1:] else "" for line in lines))
+    bench = prepare("roberta", tmp_path, tmp_path / "tags.conll")
+    assert bench.backbone.task_type == "TOKEN_CLS"
+    assert bench.backbone.head == ("classifier",)
+    assert bench.task.num_labels == 2
+    before = weights(bench)
+    reports = run(bench, SERIAL)
+    assert reports[-1].values["score"] > 0.9  # two words are easy to tell apart
+    assert reports[-1].values["confirmation_score"] > 0.9
+    assert all(map(torch.equal, before[:-2], weights(bench)[:-2]))
+    with_prompt = run(bench, PROMPT)  # logits of the prompt do not count
+    assert with_prompt[-1].values["train_loss"] < 1
+
+
 def test_what_is_cut_by_positions_is_cut_for_the_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("\n".join(LINES))
     model = save_model("gpt2", tmp_path / "gpt2", LINES)
