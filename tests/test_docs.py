@@ -45,6 +45,10 @@ def folder(tmp_path: Path, minilm_folder: Path) -> Path:
     tickets = [{"body": f"the {words[i % 2]} printer {i}", "queue": words[i % 2]} for i in range(40)]
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(ticket) + "\n" for ticket in tickets))
     save_model("llama", tmp_path / "my-decoder", rows)
+    save_model("t5", tmp_path / "my-t5", rows, around="$A </s>")
+    (tmp_path / "restaurants.csv").write_text(
+        "mr,ref\n" + "name[Aromi],Aromi is good\nname[Zizzi],Zizzi is bad\n" * 20
+    )
     (tmp_path / "speeches.txt").write_text("\n".join(rows))
     (tmp_path / "sentences.conll").write_text("Ann B-PER\nspoke O\n\nshe O\nleft O\n\n" * 10)
     answers = [{"prompt": f"critic {i} says", "completion": f" {words[i % 2]}"} for i in range(40)]

@@ -149,3 +149,17 @@ def test_entities_run_to_their_exports(tmp_path: Path, minilm_folder: Path) -> N
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert config["task_type"] == "TOKEN_CLS"
     assert "classifier" in config["modules_to_save"]
+
+
+def test_texts_from_data_run_to_their_exports(tmp_path: Path, shared_data: Path) -> None:
+    rows = (shared_data / "e2e_nlg" / "devset.csv").read_text().splitlines()[:121]
+    (tmp_path / "train.csv").write_text("\n".join(rows[:91]) + "\n")
+    (tmp_path / "test.csv").write_text("\n".join([rows[0], *rows[91:]]) + "\n")
+    model = save_model("bart", tmp_path / "bart", rows, size=500, around="$A </s>")
+    options = ("--metric", "chrf", "--max-length", "24")
+    summary = _whole_way(tmp_path, model, tmp_path / "train.csv", *options)
+    assert (summary["metric"], summary["direction"]) == ("chrf", "maximize")
+    assert isinstance(summary["front"], list)
+    assert all(row["test_score"] is not None for row in summary["front"])
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert config["task_type"] == "SEQ_2_SEQ_LM"

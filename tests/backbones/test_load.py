@@ -298,6 +298,17 @@ def test_a_language_model_keeps_its_own_head(kind: str, tmp_path: Path) -> None:
     assert backbone.layout.shape.parameters == sum(p.numel() for p in body.parameters())
 
 
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_an_encoder_with_a_decoder_keeps_its_own_head(kind: str, tmp_path: Path) -> None:
+    folder = str(save_model(kind, tmp_path, ["to be or not to be"], around="$A </s>"))
+    backbone = load_backbone(folder, modality="text", problem="seq2seq", num_labels=0)
+    assert (backbone.head, backbone.task_type) == ((), "SEQ_2_SEQ_LM")
+    shape = backbone.layout.shape
+    assert len(shape.layers) == 4
+    assert {"cross_q", "q", "down"} <= set(shape.sites)
+    assert "a decoder of its own" in shape.refused["input"]
+
+
 def test_a_language_model_without_its_head(tmp_path: Path) -> None:
     folder = save_model("llama", tmp_path, ["to be or not to be"])
     transformers.AutoModel.from_pretrained(folder).save_pretrained(folder)

@@ -136,6 +136,20 @@ def tags(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return lab("roberta", str(model), {}, folder / "tags.jsonl")
 
 
+@pytest.fixture(scope="session")
+def translations(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Texts from texts on a tiny random T5."""
+    folder = tmp_path_factory.mktemp("translations")
+    rows = [
+        {"source": f"name[{name}] {i % 7}", "target": f"{name} is it"}
+        for i in range(30)
+        for name in ("Ann", "Bo")
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = save_model("t5", folder / "t5", ["name[Ann] is it"], around="$A </s>")
+    return lab("t5", str(model), {}, folder / "pairs.jsonl", metric="chrf", max_length=16)
+
+
 SPEECH = [f"said {name}: to be or not to be {i % 7}" for i in range(60) for name in ("Ann", "Bob")]
 
 

@@ -87,7 +87,7 @@ PREFIX = Module("prefix", 2, (0, 1), (("sites", ("attention",)),))
 
 @pytest.mark.parametrize(
     ("fixture", "modules", "task_type"),
-    [("lines", (LORA,), "CAUSAL_LM"), ("chats", (QKV, PREFIX), None), ("chats", (QKV,), "CAUSAL_LM"), ("lines", (), None), ("tags", (LORA,), "TOKEN_CLS")],
+    [("lines", (LORA,), "CAUSAL_LM"), ("chats", (QKV, PREFIX), None), ("chats", (QKV,), "CAUSAL_LM"), ("lines", (), None), ("tags", (LORA,), "TOKEN_CLS"), ("translations", (LORA,), "SEQ_2_SEQ_LM")],
 )  # fmt: skip
 def test_the_card_loads_what_has_a_target_for_each_token(
     request: pytest.FixtureRequest,

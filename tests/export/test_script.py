@@ -194,6 +194,15 @@ def test_tags_of_words(tags: Lab, run_here: Run, tmp_path: Path) -> None:
     assert "seqeval==" in (tmp_path / "requirements.txt").read_text()
 
 
+def test_texts_that_are_generated(translations: Lab, run_here: Run, tmp_path: Path) -> None:
+    modules = [module("lora", 2, ("q", "cross_v"), (0, 1, 2, 3)), module("prefix", 2, ("attention",), (3,))]
+    text = check_sequences(translations, run_here, tmp_path, modules)
+    assert "AutoModelForSeq2SeqLM" in text
+    assert "task_type='SEQ_2_SEQ_LM'" in text
+    assert "DECODER_START = 0\n" in text
+    assert "sacrebleu==" in (tmp_path / "requirements.txt").read_text()
+
+
 def test_a_frozen_decoder(lines: Lab, run_here: Run, tmp_path: Path) -> None:
     check_sequences(lines, run_here, tmp_path, [])
 

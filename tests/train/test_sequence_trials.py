@@ -1,6 +1,8 @@
 """Trials of problems with a target for each token: on their own heads or on new ones, and leaving nothing behind."""
 
 import json
+from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,6 @@ def test_the_frozen_backbone_is_one_baseline(decoder: Workbench) -> None:
 
 
 def test_perplexity_is_of_the_same_tokens(decoder: Workbench, tmp_path: Path) -> None:
-    from dataclasses import replace
-    from math import exp
-
     other = Workbench(
         decoder.backbone, replace(decoder.task, metric="perplexity"), decoder.data, decoder.training
     )
@@ -116,6 +115,30 @@ def test_tags_get_a_new_head(tmp_path: Path) -> None:
     assert all(map(torch.equal, before[:-2], weights(bench)[:-2]))
     with_prompt = run(bench, PROMPT)  # logits of the prompt do not count
     assert with_prompt[-1].values["train_loss"] < 1
+
+
+CROSS = Module("lora", 2, (0, 1, 2, 3), (("alpha", 4.0), ("sites", ("q", "cross_v"))))
+ALL = (0, 1, 2, 3)
+MIXED = (replace(SERIAL, layers=ALL), replace(PREFIX, layers=ALL))
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+@pytest.mark.parametrize("metric", ["loss", "chrf"])
+def test_one_text_from_another(kind: str, metric: str, tmp_path: Path) -> None:
+    rows = [{"source": f"say {line[:9]}", "target": line[9:20]} for line in LINES[:60]]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bench = prepare(kind, tmp_path, tmp_path / "pairs.jsonl", metric=metric)
+    assert (bench.backbone.head, bench.backbone.task_type) == ((), "SEQ_2_SEQ_LM")
+    before = weights(bench)
+    for modules in ((CROSS,), MIXED):
+        frozen, reports = run(bench), run(bench, *modules)
+        assert reports[-1].values["train_loss"] < frozen[-1].values["train_loss"]
+        if metric == "loss":
+            assert reports[-1].values["score"] > frozen[-1].values["score"]
+        else:
+            assert 0 <= reports[-1].values["score"] <= 100
+        assert run(bench, *modules)[-1].values["score"] == reports[-1].values["score"]
+    assert all(map(torch.equal, before, weights(bench)))
 
 
 def test_what_is_cut_by_positions_is_cut_for_the_tokenizer(tmp_path: Path) -> None:
