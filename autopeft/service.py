@@ -17,7 +17,7 @@ from autopeft.confirmation import confirmed, confirmed_score, missing
 from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
-from autopeft.errors import InputError, StudyError, unknown_name
+from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
 from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
@@ -369,6 +369,7 @@ def _inspect(
     from autopeft.backbones import STARTER, load_backbone, model_path
     from autopeft.tasks.batches import encode
     from autopeft.tasks.preprocessor import load_preprocessor
+    from autopeft.tasks.sequences import EncodedSequences
 
     resolved = model_path(model)
     backbone = load_backbone(
@@ -383,7 +384,16 @@ def _inspect(
     preprocessor = load_preprocessor(resolved, task.settings.modality)
     if task.settings.problem not in ("classification", "regression"):
         start = getattr(backbone.model.config, "decoder_start_token_id", None)
-        encode(task.train.take(range(min(len(task.train), _LOOKED_AT))), task.settings, preprocessor, start)
+        some = task.train.take(range(min(len(task.train), _LOOKED_AT)))
+        encoded = encode(some, task.settings, preprocessor, start)
+        assert isinstance(encoded, EncodedSequences)
+        known = backbone.model.get_input_embeddings().num_embeddings
+        largest = max(max(ids) for ids in (*encoded.inputs, *encoded.targets) if ids)
+        if largest >= known:
+            raise BackboneError(
+                f"the tokenizer of '{model}' has tokens that the model does not know: one has the number {largest}, and the "
+                f"model has {known}."
+            )
     return (STARTER if model == STARTER else resolved), backbone.layout.shape
 
 

@@ -332,7 +332,7 @@ def _measurement(name: str, value: float) -> tuple[str, str]:
 
 _KINDS = {
     TrialKind.SEARCH.value: "a point of the search",
-    TrialKind.HEAD_ONLY.value: "baseline: the head only",
+    TrialKind.HEAD_ONLY.value: "baseline: the frozen backbone",
     TrialKind.LORA_QV.value: "baseline: LoRA on q and v",
     TrialKind.CONFIRM.value: "confirming",
     TrialKind.PROBE.value: "probe of all configurations' gradients",
