@@ -7,6 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+Problem = Literal["classification", "regression", "causal-lm", "token-classification", "seq2seq"]
+"""What is learnt: a class or a value of a whole example, the next token, a tag of each word, or one text from another."""
+
+OWN_HEAD: tuple[Problem, ...] = ("causal-lm", "seq2seq")
+"""Problems for which a backbone keeps the head that it was pre-trained with, frozen; for the others it gets a new one."""
+
 Size = int | float
 """How large a module is at one place: a rank, a width, a number of tokens (whole), or a density (a share)."""
 
@@ -300,7 +306,8 @@ class Trial:
         seed: Seed of head, modules and batch order.
         status: Where it stands.
         attempt: How many times it has been started.
-        scores: Validation score at each rung, by rung (epoch, from 1).
+        scores: Validation score at each rung, by rung (epoch, from 1). A larger score is a better one: a metric that is better
+            when it is lower, such as a loss, has its sign changed (`autopeft.tasks.direction`), here and in the database.
         measurements: Last value of each further objective (`test_score`, `confirmation_score`, `train_loss`, `seconds`,
             `peak_memory_bytes`).
         reason: Why it failed, else empty.

@@ -18,7 +18,7 @@ from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
 from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
-from autopeft.nouns import BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
 from autopeft.registry import TRADE_OFF, Objective, find_objectives, objectives_of
@@ -26,6 +26,7 @@ from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.store import Repository, artifact_folder, default_url, parse_url
+from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ Watcher = Callable[[Event], None]
 
 DEFAULT_EPOCHS = 3
 FIDELITIES = ("epochs", "none")
+_LOOKED_AT = 1_000  # training examples that are encoded before a search begins, to see whether it can be done
 
 
 @dataclass(frozen=True)
@@ -422,18 +424,33 @@ def _inspect(
         BackboneError: It cannot be loaded, or an objective cannot be measured on it.
     """
     from autopeft.backbones import STARTER, load_backbone, model_path
+    from autopeft.tasks.batches import encode
     from autopeft.tasks.preprocessor import load_preprocessor
+    from autopeft.tasks.sequences import EncodedSequences
 
     resolved = model_path(model)
     backbone = load_backbone(
         resolved,
         modality=task.settings.modality,
+        problem=task.settings.problem,
         num_labels=task.num_labels,
-        regression=task.settings.problem == "regression",
         config_overrides=overrides,
         sites=sites,
     )
-    load_preprocessor(resolved, task.settings.modality)  # refused here rather than on every worker
+    # What cannot be encoded is refused here rather than on every worker.
+    preprocessor = load_preprocessor(resolved, task.settings.modality)
+    if task.settings.problem not in ("classification", "regression"):
+        start = getattr(backbone.model.config, "decoder_start_token_id", None)
+        some = task.train.take(range(min(len(task.train), _LOOKED_AT)))
+        encoded = encode(some, task.settings, preprocessor, start)
+        assert isinstance(encoded, EncodedSequences)
+        known = backbone.model.get_input_embeddings().num_embeddings
+        largest = max(max(ids) for ids in (*encoded.inputs, *encoded.targets) if ids)
+        if largest >= known:
+            raise BackboneError(
+                f"the tokenizer of '{model}' has tokens that the model does not know: one has the number {largest}, and the "
+                f"model has {known}."
+            )
     for objective in objectives:
         if reason := objective.objection(backbone, task.settings):
             raise BackboneError(
@@ -556,7 +573,8 @@ def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) ->
     from autopeft.optimize.baselines import baselines
 
     there = {(t.kind, t.configuration.key) for t in repository.trials(study.id)}
-    for kind, configuration in baselines(space):
+    new_head = study.settings["task"]["problem"] not in OWN_HEAD
+    for kind, configuration in baselines(space, new_head=new_head):
         if (kind, configuration.key) not in there:
             cost = trainable_parameters(configuration, space.shape)
             repository.add_trial(study.id, kind, configuration, cost, int(study.settings["seed"]))
@@ -629,6 +647,7 @@ class _Watch:
         ended = self._done - self._before
         wanted = self._wanted(trials)
         left = wanted - self._done
+        metric = driver.study.settings["task"]["metric"]
         remaining = (now - self._first) / ended * left if ended > self._workers else None
         if remaining is not None and driver.deadline is not None:
             remaining = min(remaining, max(0.0, driver.deadline - now))
@@ -639,12 +658,14 @@ class _Watch:
                 description=describe(trial.configuration, len(driver.space.shape.layers)),
                 trainable=trial.trainable,
                 share=trial.trainable / driver.space.shape.parameters,
-                score=confirmed_score(trial) if trial.kind is TrialKind.CONFIRM else trial.score,
+                score=oriented(
+                    metric, confirmed_score(trial) if trial.kind is TrialKind.CONFIRM else trial.score
+                ),
                 reason=trial.reason,
                 stopped_after=max(trial.scores) if trial.status is TrialStatus.STOPPED else None,
                 done=self._done,
                 wanted=wanted,
-                best_score=max(scores, default=None),
+                best_score=oriented(metric, max(scores, default=None)),
                 hypervolume=fronts[-1].hypervolume if fronts else None,
                 elapsed_seconds=now - self._began,
                 remaining_seconds=remaining,

@@ -61,7 +61,7 @@ def prepare(backbone: str, folder: Path, model: str | None, data: str | None) ->
         path,
         modality=task.settings.modality,
         num_labels=task.num_labels,
-        regression=False,
+        problem="classification",
         config_overrides={},
     )
     return Setting(
@@ -86,7 +86,7 @@ def run_row(name: str, backbone: str, setting: Setting, trials: int) -> Row:
         setting.model,
         modality=setting.modality,  # type: ignore[arg-type]
         num_labels=setting.num_labels,
-        regression=False,
+        problem="classification",
         config_overrides=setting.overrides,
     )
     chosen = sample(len(loaded.layout.layers), trials)

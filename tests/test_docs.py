@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from end_to_end import answer, autopeft, environment
 from shapes import VIT, transformer
+from tiny import save_model
 
 import autopeft as api
 from autopeft.dsl import read_space
@@ -35,7 +36,7 @@ def commands(document: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, minilm_folder: Path) -> Path:
-    """A folder with what the documents speak of: `./my-model`, `my.yaml`, `reviews.csv`, `tickets.jsonl`."""
+    """A folder with what the documents speak of: models, `my.yaml`, and data of every kind."""
     (tmp_path / "my-model").symlink_to(minilm_folder)
     words = ["good", "bad"]
     rows = [f"this one is {words[i % 2]} says critic {i},{words[i % 2]}" for i in range(40)]
@@ -43,11 +44,20 @@ def folder(tmp_path: Path, minilm_folder: Path) -> Path:
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     tickets = [{"body": f"the {words[i % 2]} printer {i}", "queue": words[i % 2]} for i in range(40)]
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(ticket) + "\n" for ticket in tickets))
+    save_model("llama", tmp_path / "my-decoder", rows)
+    save_model("t5", tmp_path / "my-t5", rows, around="$A </s>")
+    (tmp_path / "restaurants.csv").write_text(
+        "mr,ref\n" + "name[Aromi],Aromi is good\nname[Zizzi],Zizzi is bad\n" * 20
+    )
+    (tmp_path / "speeches.txt").write_text("\n".join(rows))
+    (tmp_path / "sentences.conll").write_text("Ann B-PER\nspoke O\n\nshe O\nleft O\n\n" * 10)
+    answers = [{"prompt": f"critic {i} says", "completion": f" {words[i % 2]}"} for i in range(40)]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
     return tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
 def test_every_command_runs(document: Path, folder: Path) -> None:
     study = ""

@@ -1,5 +1,6 @@
 """What a study's settings hold, and which calls go on with it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from report.filled import complete  # tests/report
 from shapes import VIT
+from tiny import make_tokenizer, save_model
 
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.errors import BackboneError, InputError, StudyError
@@ -17,6 +19,27 @@ from autopeft.store import Repository
 from autopeft.tasks.load import resolve_task
 
 SPACE = space_text("autopeft")
+
+
+def test_what_cannot_be_encoded_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "why <299>"}, {"role": "assistant", "content": "so"}]
+    (tmp_path / "chats.jsonl").write_text((json.dumps({"messages": chat}) + "\n") * 12)
+    task = resolve_task(str(tmp_path / "chats.jsonl"))
+    model = save_model("gpt2", tmp_path / "gpt2", ["why so"])
+    _, shape = _inspect(str(model), task, {}, {})
+    assert shape.parameters > 0
+    make_tokenizer(["why so"], chat=False).save_pretrained(model)
+    (model / "chat_template.jinja").unlink()
+    with pytest.raises(BackboneError, match="has no chat template"):
+        _inspect(str(model), task, {}, {})
+    larger = make_tokenizer(["why so"])
+    larger.add_tokens([f"<{i}>" for i in range(300)])
+    larger.save_pretrained(model)
+    with pytest.raises(
+        BackboneError,
+        match=r"tokens that the model does not know: one has the number \d+, and the model has \d+",
+    ):
+        _inspect(str(model), task, {}, {})
 
 
 @pytest.fixture

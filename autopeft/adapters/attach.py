@@ -109,7 +109,7 @@ def attach(
     head: Sequence[str],
     configuration: Configuration,
     *,
-    text: bool = True,
+    task_type: str | None = "SEQ_CLS",
     steps: int | None = None,
     batches: Batches | None = None,
     scores: Scores | None = None,
@@ -123,7 +123,7 @@ def attach(
         layout: Where its sites are.
         head: Paths of the head's modules.
         configuration: What to put on.
-        text: Whether the task is sequence classification, which peft has a name for.
+        task_type: What peft calls the problem, such as `SEQ_CLS`; None where it has no name for it.
         steps: Optimiser steps in all: AdaLoRA's schedule hangs on them.
         batches: For initialisations that look at training data (EVA, CorDA).
         scores: For masks that look at scores.
@@ -153,7 +153,9 @@ def attach(
             raise TrialError(f"init {init} failed on the training data: {error}") from None
         return wrapper
 
-    attached = put_on(model, layout, head, configuration, make, text=text, steps=steps, scores=scores)
+    attached = put_on(
+        model, layout, head, configuration, make, task_type=task_type, steps=steps, scores=scores
+    )
     built = sum(p.numel() for p in attached.module_parameters())
     expected = trainable_parameters(configuration, layout.shape)
     if built != expected:
@@ -169,7 +171,7 @@ def put_on(
     configuration: Configuration,
     make: Make,
     *,
-    text: bool,
+    task_type: str | None,
     steps: int | None = None,
     scores: Scores | None = None,
     saved: bool = False,
@@ -182,7 +184,7 @@ def put_on(
     attached = Attached(model, nn.ModuleDict(), [], Stack(model), [], roots)
     try:
         with quietly():
-            attached.planned = peft_configs(model, layout, configuration.modules, roots, text, steps)
+            attached.planned = peft_configs(model, layout, configuration.modules, roots, task_type, steps)
             if any(planned.type == "shira" for planned in attached.planned):
                 torch.sparse.check_sparse_tensor_invariants.disable()  # as they are, but torch would say so
             for number, planned in enumerate(attached.planned):

@@ -34,7 +34,12 @@ _PEFT_WEIGHTS = "adapter_model.safetensors"
 
 
 def save_adapter(
-    attached: Attached, configuration: Configuration, folder: Path, *, text: bool, record: Mapping[str, Any]
+    attached: Attached,
+    configuration: Configuration,
+    folder: Path,
+    *,
+    task_type: str | None,
+    record: Mapping[str, Any],
 ) -> None:
     """Write a trained adapter.
 
@@ -42,7 +47,7 @@ def save_adapter(
         attached: The modules on their model.
         configuration: What was put on.
         folder: Created if it is not there.
-        text: Whether the task is sequence classification.
+        task_type: What peft calls the problem, or None.
         record: What a reader should know of the run: backbone, labels, scores; JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,7 @@ def save_adapter(
         "configuration": configuration.to_json(),
         "head": heads,
         "peft": names,
-        "text": text,
+        "task_type": task_type,
         **record,
     }
     (folder / CONFIG).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -70,7 +75,8 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
 
     Args:
         model: The same backbone with a head of the same width, from
-            `AutoModelForSequenceClassification.from_pretrained(..., num_labels=...)` or its image twin.
+            `AutoModelForSequenceClassification.from_pretrained(..., num_labels=...)` or another such class; the folder's
+            README.md names it.
         folder: What `autopeft export --to peft` wrote.
 
     Returns:
@@ -104,7 +110,7 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
     attached = None
     try:
         attached = put_on(
-            model, layout, content["head"], configuration, make, text=content["text"], saved=True
+            model, layout, content["head"], configuration, make, task_type=_task_type(content), saved=True
         )
         own = _part(tensors, "modules.")
         attached.own.load_state_dict(own if "peft" in content else _with_names_of_today(own, configuration))
@@ -119,6 +125,14 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
     for path in content["head"]:
         trained_copy(model.get_submodule(path)).load_state_dict(_part(tensors, f"head.{path}."))
     return attached.runner.eval()
+
+
+def _task_type(content: Mapping[str, Any]) -> str | None:
+    """What peft calls the problem; the first version knew sequence classification and images alone."""
+    found: str | None = (
+        content["task_type"] if "task_type" in content else "SEQ_CLS" if content["text"] else None
+    )
+    return found
 
 
 def _names(planned: list[Planned]) -> list[str]:

@@ -220,7 +220,7 @@ def peft_configs(
     layout: Layout,
     modules: Sequence[Module],
     head_roots: Sequence[str],
-    text: bool,
+    task_type: str | None,
     steps: int | None = None,
 ) -> list[Planned]:
     """The adapters of peft that some modules are, in the order in which they are put on.
@@ -233,7 +233,7 @@ def peft_configs(
         layout: Where its sites are.
         modules: Of peft's types; others are left out.
         head_roots: Paths that peft keeps a trained copy of.
-        text: Whether the task is sequence classification, which peft has a name for.
+        task_type: What peft calls the problem, such as `SEQ_CLS`; None where it has no name for it.
         steps: Optimiser steps in all, for schedules.
 
     Raises:
@@ -245,14 +245,14 @@ def peft_configs(
         if module.type in PEFT_TYPES:
             _join(groups, model, layout, module)
     _check(groups)
-    planned = [_planned(group, layout, head_roots, text, steps) for group in groups]
+    planned = [_planned(group, layout, head_roots, task_type, steps) for group in groups]
     before = [one for one in planned if one.before_input]
     if len(before) > 1:
         raise BackboneError(
             "two modules put tokens before the input, and peft can wrap a model for one only: take one of them."
         )
     if before:
-        _check_prompt(before[0].type, model, layout, text)
+        _check_prompt(before[0].type, model, layout, task_type)
     return planned
 
 
@@ -304,7 +304,7 @@ def _check(groups: Sequence[_Group]) -> None:
 
 
 def _planned(
-    group: _Group, layout: Layout, head_roots: Sequence[str], text: bool, steps: int | None
+    group: _Group, layout: Layout, head_roots: Sequence[str], task_type: str | None, steps: int | None
 ) -> Planned:
     method = METHODS[group.type]
     paths = tuple(path for path in group.places if path)
@@ -331,8 +331,8 @@ def _planned(
     arguments |= method.also(options, layout, steps)
     if paths:
         arguments["target_modules"] = list(paths)
-    arguments["modules_to_save"] = list(head_roots)
-    arguments["task_type"] = TaskType.SEQ_CLS if text else None
+    arguments["modules_to_save"] = list(head_roots) or None
+    arguments["task_type"] = task_type and TaskType(task_type)
     cls = getattr(peft, method.config)
     if "fan_in_fan_out" in {f.name for f in fields(cls)}:
         arguments["fan_in_fan_out"] = group.transposed
@@ -340,11 +340,12 @@ def _planned(
     return Planned(group.type, dict(group.equal), cls(**arguments), paths, innermost)
 
 
-def _check_prompt(name: str, model: nn.Module, layout: Layout, text: bool) -> None:
+def _check_prompt(name: str, model: nn.Module, layout: Layout, task_type: str | None) -> None:
     instead = "use `prefix`, or modules at linear sites."
-    if not text or getattr(model.config, "is_encoder_decoder", False):
-        what = "images" if not text else "models of an encoder and a decoder"
-        raise BackboneError(f"peft has no {name} for {what} that classify: {instead}")
+    if task_type is None:
+        raise BackboneError(f"peft has no {name} for images that classify: {instead}")
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise BackboneError(f"{name} is not for models of an encoder and a decoder here: {instead}")
     widths = [
         shape.places["attention"].prefix_width for shape in layout.shape.layers if "attention" in shape.places
     ]

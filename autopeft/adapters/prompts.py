@@ -43,6 +43,8 @@ def check_prompt(runner: Any, model: PreTrainedModel) -> None:
                 f"peft's {kind} does not work on a {name} ({lines[0].rstrip('.')}): "
                 "use `prefix`, or modules at linear sites."
             ) from None
+    if alone.dim() == 3:  # a token's own logits: those of the padding count for nothing
+        beside = beside[:, : alone.shape[1]]
     if not torch.allclose(alone, beside, rtol=0, atol=_TOLERANCE * max(1.0, float(alone.abs().max()))):
         raise BackboneError(
             f"with peft's {kind} a {name} takes the padding behind a text for text, so a text's score would depend on "

@@ -226,6 +226,8 @@ def _input(model: PreTrainedModel) -> tuple[str, int, str]:
     taken = inspect.signature(model.forward).parameters
     if not {"input_ids", "inputs_embeds"} <= taken.keys():
         return "", 0, ""
+    if model.config.is_encoder_decoder and model.get_output_embeddings() is not None:
+        return "", 0, "tokens before the input are not put on a model that writes with a decoder of its own"
     if model.config.is_encoder_decoder:
         return "", 0, "the classifier of an encoder with a decoder looks for the end of the text in token ids"
     try:

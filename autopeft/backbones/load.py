@@ -5,27 +5,22 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-)
+from transformers import AutoConfig, AutoModel
 
+from autopeft.backbones.heads import Head, Modality, find_head
 from autopeft.backbones.layout import Layout, find_layout
 from autopeft.errors import BackboneError
+from autopeft.nouns import OWN_HEAD, Problem
 
 STARTER = "starter"  # `--model starter`: the vision transformer that ships with autopeft
 _STARTER_FOLDER = Path(__file__).parent / "starter"
-
-Modality: TypeAlias = Literal["text", "image"]
 
 # More of the backbone missing from the checkpoint than this, and it is not the backbone's checkpoint.
 _MOST_MISSING_FRACTION = 0.2
@@ -33,19 +28,20 @@ _MOST_MISSING_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen pre-trained model with a task head that is new.
+    """A frozen pre-trained model with the head that a task needs.
 
     Attributes:
         model: The model; every parameter is frozen.
         layout: Where its sites are; `layout.shape` is what a space binds to.
-        head: Paths of the modules that hold new parameters: the classifier, and what the checkpoint lacks.
-        text: Whether it takes text (else images).
+        head: Paths of the modules that hold new parameters: the classifier, and what the checkpoint lacks. Empty where the
+            head is the checkpoint's own.
+        task_type: What peft calls the problem, such as `SEQ_CLS`; None for images, for which it has no name.
     """
 
     model: transformers.PreTrainedModel
     layout: Layout
     head: tuple[str, ...]
-    text: bool
+    task_type: str | None
 
     @property
     def max_positions(self) -> int | None:
@@ -97,17 +93,18 @@ def load_backbone(
     path: str,
     *,
     modality: Modality,
+    problem: Problem,
     num_labels: int,
-    regression: bool,
     config_overrides: Mapping[str, Any] | None = None,
     sites: Mapping[str, str] | None = None,
 ) -> Backbone:
-    """Load a model with a new head and freeze all of it.
+    """Load a model with the head for a problem and freeze all of it.
 
     Args:
         path: A folder or hub id, from `model_path`.
-        modality: Text goes to `AutoModelForSequenceClassification`, images to `AutoModelForImageClassification`.
-        num_labels: Width of the head.
+        modality: What the task is made of.
+        problem: With the modality it says which class of transformers loads the model (`autopeft.backbones.heads`).
+        num_labels: Width of a new head.
         regression: Whether the head predicts a number.
         config_overrides: Fields of the model's configuration to change, such as `num_hidden_layers`.
         sites: Sites that are named by hand, as `find_layout` takes them.
@@ -117,22 +114,23 @@ def load_backbone(
             layers or sites were found in it.
     """
     config = read_config(path)
-    auto, known = _classifiers(modality)
-    if type(config) not in known:
-        raise BackboneError(
-            f"transformers has no {modality} classifier on a {config.model_type} model ('{path}')."
-        )
+    wanted = find_head(modality, problem)
+    if type(config) not in getattr(transformers, wanted.known):
+        raise BackboneError(f"transformers has no {wanted.title} on a {config.model_type} model ('{path}').")
     overrides = dict(config_overrides or {})
     unknown = [name for name in overrides if not hasattr(config, name)]
     if unknown:
         raise BackboneError(f"the configuration of '{path}' has no field '{unknown[0]}'.")
+    if problem not in OWN_HEAD:
+        overrides |= {
+            "num_labels": num_labels,
+            "problem_type": "regression" if problem == "regression" else "single_label_classification",
+        }
     try:
         with _quiet():
-            model, info = auto.from_pretrained(
+            model, info = getattr(transformers, wanted.auto).from_pretrained(
                 path,
-                num_labels=num_labels,
-                problem_type="regression" if regression else "single_label_classification",
-                ignore_mismatched_sizes=True,
+                ignore_mismatched_sizes=problem not in OWN_HEAD,
                 trust_remote_code=False,
                 output_loading_info=True,
                 dtype=torch.float32,
@@ -143,10 +141,19 @@ def load_backbone(
         raise BackboneError(_unreadable(path, error)) from None
     model.requires_grad_(False)
     model.eval()
+    new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    if problem in OWN_HEAD:
+        head, kept = _own_head(path, model, new, wanted)
+    else:
+        head, kept = _new_head(path, model, new)
+    return Backbone(model, find_layout(model, kept, sites), head, wanted.task_type)
+
+
+def _new_head(path: str, model: Any, new: set[str]) -> tuple[tuple[str, ...], int]:
+    """Paths of the modules that hold new parameters, and how many parameters the backbone has without them."""
     body = model.base_model
     if body is model:
         raise BackboneError(f"'{path}' has no backbone apart from its head ({type(model).__name__}).")
-    new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     inside = {f"{model.base_model_prefix}.{name}" for name, _ in body.named_parameters()}
     head = sorted(
         {name.rpartition(".")[0] for name, _ in model.named_parameters() if name in new or name not in inside}
@@ -160,7 +167,31 @@ def load_backbone(
         )
     if not head:
         raise BackboneError(f"no task head was found in a {type(model).__name__}.")
-    return Backbone(model, find_layout(model, kept, sites), tuple(head), modality == "text")
+    return tuple(head), kept
+
+
+def _own_head(path: str, model: Any, new: set[str], wanted: Head) -> tuple[tuple[str, ...], int]:
+    """No paths, because nothing is new; and how many parameters the backbone has."""
+    if new:
+        raise BackboneError(
+            f"the checkpoint in '{path}' lacks weights of a {type(model).__name__} ('{min(new)}'): a {wanted.title} is searched "
+            "with the head that it was trained with."
+        )
+    if wanted.task_type == "CAUSAL_LM":
+        _check_causal(path, model)
+    return (), sum(p.numel() for p in model.base_model.parameters())
+
+
+def _check_causal(path: str, model: Any) -> None:
+    """Refuse a model whose tokens see those after them: it would be scored on what it has been shown."""
+    ids = torch.tensor([[0, 0, 0], [0, 0, 1]])
+    with torch.inference_mode():
+        one, other = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    before, there = (one - other).abs().amax(dim=1)[1:]  # where the token still comes, and where it stands
+    if before > 1e-3 * there:
+        raise BackboneError(
+            f"'{path}' is no causal language model: as a {type(model).__name__} its tokens see those that come after them."
+        )
 
 
 def read_backbone(path: str, sites: Mapping[str, str] | None = None) -> tuple[str, Layout]:
@@ -179,8 +210,9 @@ def read_backbone(path: str, sites: Mapping[str, str] | None = None) -> tuple[st
         BackboneError: The configuration cannot be read, or no layers or sites were found.
     """
     config = read_config(path)
-    classifiers = [_classifiers(modality) for modality in get_args(Modality)]
-    auto = next((auto for auto, known in classifiers if type(config) in known), AutoModel)
+    classifiers = (find_head(modality, "classification") for modality in get_args(Modality))
+    found = next((head for head in classifiers if type(config) in getattr(transformers, head.known)), None)
+    auto = AutoModel if found is None else getattr(transformers, found.auto)
     try:
         with _quiet(), torch.device("meta"):
             model = auto.from_config(config, trust_remote_code=False)
@@ -188,13 +220,6 @@ def read_backbone(path: str, sites: Mapping[str, str] | None = None) -> tuple[st
         raise BackboneError(_unreadable(path, error)) from None
     parameters = sum(p.numel() for p in model.base_model.parameters())
     return type(model).__name__, find_layout(model, parameters, sites)
-
-
-def _classifiers(modality: Modality) -> tuple[Any, Any]:
-    """The class that loads classifiers of texts or images, and the configurations that it knows."""
-    if modality == "text":
-        return AutoModelForSequenceClassification, transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-    return AutoModelForImageClassification, transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 
 def reset_head(model: nn.Module, head: tuple[str, ...], std: float = 0.02) -> None:

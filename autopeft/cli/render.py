@@ -124,7 +124,7 @@ def draw_front(summary: Summary, width: int) -> RenderableType:
             strong = "bold" if row.knee or row.best else ""
             first, *more = scores(summary, row, width)
             more += [show_value(row.reported_objective(one["name"]), one["unit"]) for one in columns]
-            about = [_configuration(row, summary.limit)]
+            about = [_configuration(row, summary)]
             about += [
                 f"{one['title'].lower()} {show_value(row.reported_objective(one['name']), one['unit'])}"
                 for one in others
@@ -190,7 +190,7 @@ def _sureness(summary: Summary) -> list[str]:
     )
     said = [f"Confirmed: mean ± standard error over {over}, {where}{alone}."]
     if summary.mean_gap is not None:
-        way = "higher" if summary.mean_gap >= 0 else "lower"
+        way = "higher" if (summary.mean_gap >= 0) == (summary.direction == "maximize") else "lower"
         said.append(f"What the search said was {abs(summary.mean_gap):.3f} {way} on average.")
     if summary.fallen:
         trials = ", ".join(str(row.number) for row in summary.fallen)
@@ -216,8 +216,8 @@ def draw_head(summary: Summary) -> RenderableType:
             f" · {summary.model} on {summary.data} · space {summary.space} · {summary.metric}",
         ),
         Text(
-            f"budget {summary.budget}: at most {summary.limit:,} of {summary.backbone_parameters:,} parameters, "
-            "the head not counted"
+            f"budget {summary.budget}: at most {summary.limit:,} of {summary.backbone_parameters:,} parameters"
+            f"{', the head not counted' if summary.new_head else ''}"
         ),
         Text(" · ".join((", ".join(counted), *volume))),
     ]
@@ -283,7 +283,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("Stopped", f"after epoch {epoch}: other trials of about its size did better there")]
     facts += [
         ("Configuration", record["description"]),
-        ("Trainable", f"{record['trainable']:,} parameters, {share} of the backbone, the head not counted"),
+        ("Trainable", f"{record['trainable']:,} parameters, {share} of the backbone, a new head not counted"),
     ]
     facts += (
         [("Score", f"{show_score(record['score'])} {record['metric']}")]
@@ -315,7 +315,8 @@ def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = record["confirmed"]
     if found is not None:
         mean = show_mean(found["mean"], found["standard_error"])
-        gap = f"the search said {abs(found['gap']):.3f} {'more' if found['gap'] >= 0 else 'less'}"
+        more = (found["gap"] >= 0) == (record["direction"] == "maximize")
+        gap = f"the search said {abs(found['gap']):.3f} {'more' if more else 'less'}"
         facts.append(("Confirmed", f"{mean} over {_many(found['seeds'], 'seed')}; {gap}"))
         known = objectives()
         for name, one in found["objectives"].items():
@@ -352,23 +353,25 @@ def _measurement(name: str, value: float) -> tuple[str, str]:
 
 _KINDS = {
     TrialKind.SEARCH.value: "a point of the search",
-    TrialKind.HEAD_ONLY.value: "baseline: the head only",
+    TrialKind.HEAD_ONLY.value: "baseline: the frozen backbone",
     TrialKind.LORA_QV.value: "baseline: LoRA on q and v",
     TrialKind.CONFIRM.value: "confirming",
     TrialKind.PROBE.value: "probe of all configurations' gradients",
 }
 
 
-def _configuration(row: Row, limit: int) -> str:
+def _configuration(row: Row, summary: Summary) -> str:
     if row.kind == TrialKind.SEARCH.value:
         return row.description
     modules = row.configuration.modules
+    if row.kind == TrialKind.HEAD_ONLY.value and not summary.new_head:
+        return "frozen backbone, nothing trained"
     if row.kind == TrialKind.HEAD_ONLY.value:
         name = "frozen backbone, head only"
     else:
         name = " + ".join(f"LoRA r={m.size} on {','.join(dict(m.options).get('sites', ()))}" for m in modules)
     tuned = f", best of {row.best_of} learning rates" if row.best_of > 1 else ""
-    over = " (over the budget)" if row.trainable > limit else ""
+    over = " (over the budget)" if row.trainable > summary.limit else ""
     return f"{name}, lr {row.learning_rate:g}{tuned}{over}"
 
 

@@ -44,9 +44,9 @@ def search(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="What to train on: a CSV, TSV, JSON or Parquet file, a folder of images with a sub-folder per "
-            "class, or a hub data set such as nyu-mll/glue:rte. By default the bundled digits, if the model is "
-            "the bundled starter.",
+            help="What to train on: a CSV, TSV, JSON or Parquet file, a plain text (.txt), words with tags (.conll), a folder "
+            "of images with a sub-folder per class, or a hub data set such as nyu-mll/glue:rte. By default the bundled "
+            "digits, if the model is the bundled starter.",
             show_default=False,
         ),
     ] = None,
@@ -99,7 +99,7 @@ def search(
         typer.Option(
             "--text-column",
             metavar="NAME",
-            help=f"Column of the text. {_FROM_COLUMNS}",
+            help=f"Column of what is read: a text, a prompt, a list of words, a source. {_FROM_COLUMNS}",
             rich_help_panel=_DATA,
             show_default=False,
         ),
@@ -129,7 +129,8 @@ def search(
         typer.Option(
             "--label-column",
             metavar="NAME",
-            help=f"Column of what is to be predicted. {_FROM_COLUMNS}",
+            help="Column of what is to be predicted: a class, a value, a completion, a list of tags, a target. "
+            f"{_FROM_COLUMNS}",
             rich_help_panel=_DATA,
             show_default=False,
         ),
@@ -138,7 +139,8 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="classification or regression; by default the labels decide.",
+            help="classification, regression, causal-lm, token-classification or seq2seq; by default the columns and "
+            "the labels decide.",
             rich_help_panel=_DATA,
             show_default=False,
         ),
@@ -147,8 +149,9 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The score: accuracy, f1 or matthews; pearson or spearman for regression. By default accuracy "
-            "or pearson.",
+            help="What is searched on: accuracy, f1 or matthews for classes; pearson or spearman for values; loss or perplexity "
+            "for language models, and for seq2seq also bleu or chrf; entity_f1 or token_accuracy for tags. By default "
+            "accuracy, pearson, loss, and entity_f1 where the tags name entities.",
             rich_help_panel=_DATA,
             show_default=False,
         ),
@@ -156,7 +159,9 @@ def search(
     max_length: Annotated[
         int,
         typer.Option(
-            metavar="TOKENS", help="Most tokens of a text; what is longer is cut.", rich_help_panel=_DATA
+            metavar="TOKENS",
+            help="Most tokens of a text; what is longer is cut. A plain text is cut into blocks of so many.",
+            rich_help_panel=_DATA,
         ),
     ] = 128,
     forgetting_data: Annotated[

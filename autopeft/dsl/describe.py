@@ -36,7 +36,7 @@ def describe(configuration: Configuration, layers: int) -> str:
         f"lr {configuration.learning_rate:g}",
         *(f"{name} {v:g}" for name, v in configuration.training),
     ]
-    return ", ".join(["; ".join([*groups, *alone]) or "head only", *training])
+    return ", ".join(["; ".join([*groups, *alone]) or "no modules", *training])
 
 
 def _name(module: Module) -> str:

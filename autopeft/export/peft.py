@@ -6,11 +6,13 @@ from pathlib import Path
 
 from autopeft.adapters.folder import CONFIG
 from autopeft.backbones import STARTER
+from autopeft.backbones.heads import find_head
 from autopeft.confirmation import Confirmed
 from autopeft.dsl.describe import describe
 from autopeft.dsl.own_types import OWN_TYPES
 from autopeft.errors import InputError
-from autopeft.nouns import Study, Trial
+from autopeft.nouns import OWN_HEAD, Study, Trial
+from autopeft.tasks.direction import oriented
 
 _CARD = """---
 base_model: {model}
@@ -25,7 +27,7 @@ Trial {number} of the study `{study}`, found by autopeft inside a budget of {bud
 | | |
 | --- | --- |
 | backbone | `{model}`, {parameters:,} parameters |
-| trainable | {trainable:,} parameters ({percent:.3g} %), the task head not counted |
+| trainable | {trainable:,} parameters ({percent:.3g} %){but_the_head} |
 | {metric}, validation | {score:.4f} |
 | {metric}, test | {test} |
 {confirmed}| seed | {seed} |
@@ -35,7 +37,7 @@ import autopeft
 from transformers import {auto}
 {imports}
 model = {auto}.from_pretrained(
-    {path}, num_labels={num_labels}, ignore_mismatched_sizes=True{overrides}
+    {path}{options}
 )
 model = autopeft.load_adapter(model, "path/to/this/folder")
 ```
@@ -90,7 +92,8 @@ def export_peft(study: Study, trial: Trial, folder: Path, anew: Confirmed | None
 def _card(study: Study, trial: Trial, anew: Confirmed | None, parts: list[str]) -> str:
     backbone, task = study.settings["backbone"], study.settings["task"]
     types = {m.type for m in trial.configuration.modules}
-    test = trial.measurements.get("test_score")
+    metric, new_head = task["metric"], task["problem"] not in OWN_HEAD
+    test = oriented(metric, trial.measurements.get("test_score"))
     starter = backbone["path"] == STARTER
     overrides = "".join(f", {name}={value!r}" for name, value in backbone["overrides"].items())
     return _CARD.format(
@@ -104,18 +107,18 @@ def _card(study: Study, trial: Trial, anew: Confirmed | None, parts: list[str]) 
         parameters=backbone["parameters"],
         trainable=trial.trainable,
         percent=100 * trial.trainable / backbone["parameters"],
-        metric=task["metric"],
-        score=trial.score,
+        but_the_head=", the task head not counted" if new_head else "",
+        metric=metric,
+        score=oriented(metric, trial.score),
         test="not measured" if test is None else f"{test:.4f}",
-        confirmed="" if anew is None else _anew(task["metric"], anew),
+        confirmed="" if anew is None else _anew(metric, anew),
         seed=trial.seed,
-        auto="AutoModelForSequenceClassification"
-        if task["modality"] == "text"
-        else "AutoModelForImageClassification",
+        auto=find_head(task["modality"], task["problem"]).auto,
         path='model_path("starter")' if starter else repr(backbone["path"]),
         imports="\nfrom autopeft.backbones import model_path\n" if starter else "",
-        num_labels=len(task["labels"]) or 1,
-        overrides=overrides,
+        options=f", num_labels={len(task['labels']) or 1}, ignore_mismatched_sizes=True{overrides}"
+        if new_head
+        else overrides,
         peft=_what_peft_reads(trial, parts),
     )
 
@@ -123,7 +126,9 @@ def _card(study: Study, trial: Trial, anew: Confirmed | None, parts: list[str]) 
 def _anew(metric: str, anew: Confirmed) -> str:
     error = "" if anew.standard_error is None else f" ± {anew.standard_error:.4f}"
     on = ", on examples that the search never saw" if anew.held_back else ""
-    return _CONFIRMED.format(metric=metric, score=f"{anew.mean:.4f}{error}", seeds=anew.seeds, on=on)
+    return _CONFIRMED.format(
+        metric=metric, score=f"{oriented(metric, anew.mean):.4f}{error}", seeds=anew.seeds, on=on
+    )
 
 
 def _what_peft_reads(trial: Trial, parts: list[str]) -> str:

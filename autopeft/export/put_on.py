@@ -48,7 +48,7 @@ def put_on_source(configuration: Configuration, backbone: Backbone, steps: int) 
     """
     model = backbone.model
     roots = head_roots(backbone.head, model.base_model_prefix)
-    planned = peft_configs(model, backbone.layout, configuration.modules, roots, backbone.text, steps)
+    planned = peft_configs(model, backbone.layout, configuration.modules, roots, backbone.task_type, steps)
     found = PutOn()
     lines = ["def put_on(model, batches):"]
     answer = "model, ()"

@@ -1,7 +1,7 @@
 """A study as rows and numbers: what the tables, `--json` and the exports are made from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from autopeft.confirmation import (
@@ -17,8 +17,9 @@ from autopeft.confirmation import (
     search_front,
 )
 from autopeft.dsl.describe import describe
-from autopeft.nouns import Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.nouns import OWN_HEAD, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.registry import Objective, objectives_of
+from autopeft.tasks.direction import direction, oriented
 from autopeft.trade_off import further
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Row:
         number: Position in the study, from 0.
         kind: `search`, `head-only`, `lora-qv` or `confirm`.
         status: `waiting`, `running`, `complete`, `stopped` or `failed`.
-        score: Validation score after the last epoch, by which the search chose; None unless complete.
+        score: The metric on validation after the last epoch, by which the search chose; None unless complete. This and the other
+            numbers of the metric are its own values: of a loss, a smaller one is better.
         test_score: The same trial's score on the test split; None where there is none.
         trainable: Trainable parameters, the task head not counted.
         share: `trainable` as a fraction of the backbone's parameters.
@@ -94,7 +96,9 @@ class Summary:
         model: The backbone, as it was named.
         data: The data, as the task keeps them.
         space: The search space's name.
-        metric: What scores are; higher is better.
+        metric: What scores are.
+        direction: Which way it is better: `maximize` or `minimize`.
+        new_head: Whether a new task head is trained beside the modules; else the backbone has the head that it came with.
         objectives: What the study is for, in order: `name`, `title`, `unit`, `direction`, and whether it is `known` before
             training.
         budget: As it was given, such as `0.5%`.
@@ -123,6 +127,8 @@ class Summary:
     data: str
     space: str
     metric: str
+    direction: str
+    new_head: bool
     objectives: tuple[Mapping[str, Any], ...]
     budget: str
     limit: int
@@ -172,13 +178,15 @@ def summarise(repository: "Repository", study: Study) -> Summary:
         data=settings["task"]["data"],
         space=study.space,
         metric=metric,
+        direction=direction(metric),
+        new_head=settings["task"].get("problem") not in OWN_HEAD,
         objectives=tuple(_described(objective) for objective in objectives),
         budget=settings["budget"],
         limit=study.limit,
         backbone_parameters=settings["backbone"]["parameters"],
         counts=_counts(trials, TrialKind.SEARCH),
         hypervolume=fronts[-1].hypervolume if fronts else None,
-        reference_score=study.reference_score,
+        reference_score=oriented(metric, study.reference_score),
         front=front,
         fallen=tuple(_row(study, trial, confirmed(trials, trial, objectives)) for trial in chosen.fallen),
         baselines=tuple(row for kind in BASELINES if (row := _baseline_row(study, trials, kind)) is not None),
@@ -204,8 +212,8 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
     """
     trial = repository.trial(study.id, number)
     trials = repository.trials(study.id)
-    found = confirmed(trials, trial, objectives_of(study.settings))
-    row = _row(study, trial, found)
+    row = _row(study, trial, confirmed(trials, trial, objectives_of(study.settings)))
+    metric = study.settings["task"]["metric"]
     return {
         "study": study.name,
         "number": trial.number,
@@ -217,15 +225,27 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
         "key": trial.configuration.key,
         "trainable": trial.trainable,
         "share": row.share,
-        "metric": study.settings["task"]["metric"],
-        "score": trial.score,
-        "scores": [{"epoch": epoch, "score": score} for epoch, score in sorted(trial.scores.items())],
-        "measurements": dict(trial.measurements),
+        "metric": metric,
+        "direction": direction(metric),
+        "score": row.score,
+        "scores": [
+            {"epoch": epoch, "score": oriented(metric, score)}
+            for epoch, score in sorted(trial.scores.items())
+        ],
+        "measurements": {
+            name: oriented(metric, value) if name in _OF_THE_METRIC else value
+            for name, value in trial.measurements.items()
+        },
         "seed": trial.seed,
         "attempt": trial.attempt,
-        "confirmed": None if found is None else asdict(found),
+        "confirmed": None if row.confirmed is None else asdict(row.confirmed),
         "confirmations": [
-            {"number": t.number, "seed": t.seed, "status": t.status.value, "score": confirmed_score(t)}
+            {
+                "number": t.number,
+                "seed": t.seed,
+                "status": t.status.value,
+                "score": oriented(metric, confirmed_score(t)),
+            }
             for t in confirming(trials, trial)
         ],
         "confirms": [t.number for t in trials if trial in confirming(trials, t)],
@@ -274,6 +294,21 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
             }
         )
     return lines
+
+
+_OF_THE_METRIC = ("test_score", "confirmation_score")
+
+
+def as_values(metric: str, found: Confirmed | None) -> Confirmed | None:
+    """What confirming trials say, in values of the metric; the gap remains what the search promised too much."""
+    if found is None:
+        return None
+    return replace(
+        found,
+        mean=oriented(metric, found.mean),
+        validation_mean=oriented(metric, found.validation_mean),
+        test_mean=oriented(metric, found.test_mean),
+    )
 
 
 def _counts(trials: list[Trial], kind: TrialKind) -> dict[str, int]:
@@ -327,20 +362,20 @@ def _row(
     best: bool = False,
     best_of: int = 1,
 ) -> Row:
-    backbone = study.settings["backbone"]
+    backbone, metric = study.settings["backbone"], study.settings["task"]["metric"]
     return Row(
         number=trial.number,
         kind=trial.kind.value,
         status=trial.status.value,
-        score=trial.score,
-        test_score=trial.measurements.get("test_score"),
+        score=oriented(metric, trial.score),
+        test_score=oriented(metric, trial.measurements.get("test_score")),
         trainable=trial.trainable,
         share=trial.trainable / backbone["parameters"],
         seconds=trial.measurements.get("seconds"),
         description=describe(trial.configuration, backbone["layers"]),
         learning_rate=trial.configuration.learning_rate,
         configuration=trial.configuration,
-        confirmed=found,
+        confirmed=as_values(metric, found),
         on_front=on_front,
         knee=knee,
         best=best,

@@ -9,9 +9,13 @@ from typing import Any, TypeAlias
 
 import torch
 
-from autopeft.errors import BackboneError
+from autopeft.errors import BackboneError, DataError
+from autopeft.tasks.causal_lm import encode_answers, encode_texts
 from autopeft.tasks.images import open_image
-from autopeft.tasks.task import Split, TaskSettings
+from autopeft.tasks.seq2seq import encode_pairs
+from autopeft.tasks.sequences import NO_TARGET, EncodedSequences
+from autopeft.tasks.task import SourceKind, Split, TaskSettings
+from autopeft.tasks.token_classification import encode_tags
 
 _CHUNK = 256  # images decoded at once: bounds the memory beside the result
 
@@ -72,21 +76,27 @@ class EncodedImages:
         return {"pixel_values": self.pixel_values[at], "labels": self.labels[at]}
 
 
-Encoded: TypeAlias = EncodedText | EncodedImages
+Encoded: TypeAlias = EncodedText | EncodedImages | EncodedSequences
 
 
-def encode(split: Split, settings: TaskSettings, preprocessor: Any) -> Encoded:
+def encode(
+    split: Split, settings: TaskSettings, preprocessor: Any, decoder_start: int | None = None
+) -> Encoded:
     """Encode a split once, for all its epochs.
 
     Args:
-        split: Texts, pairs or images.
+        split: The examples.
         settings: Of the task it belongs to.
         preprocessor: From `autopeft.tasks.preprocessor.load_preprocessor`.
+        decoder_start: The id that a model's own decoder begins with, for `seq2seq`.
 
     Raises:
-        DataError: An image cannot be read.
-        BackboneError: The image processor gives images of different sizes.
+        DataError: An image cannot be read, or nothing is left to be learnt of texts that were cut.
+        BackboneError: The image processor gives images of different sizes; the tokenizer cannot encode such examples, or the
+            model has no decoder that could begin.
     """
+    if settings.problem not in ("classification", "regression"):
+        return _sequences(split, settings, preprocessor, decoder_start)
     labels = torch.as_tensor(split.targets)
     labels = labels.to(torch.int64 if settings.problem == "classification" else torch.float32)
     if settings.modality == "image":
@@ -94,10 +104,42 @@ def encode(split: Split, settings: TaskSettings, preprocessor: Any) -> Encoded:
     pairs = settings.text_pair is not None
     first = [pair[0] for pair in split.inputs] if pairs else list(split.inputs)  # type: ignore[index]
     second = [pair[1] for pair in split.inputs] if pairs else None  # type: ignore[index]
-    # A tokenizer that knows its model's limit is believed; one that does not says a very large number.
-    limit = min(settings.max_length, preprocessor.model_max_length)
+    limit = _limit(settings, preprocessor)
     features = preprocessor(first, second, truncation=True, max_length=limit)
     return EncodedText(dict(features), labels, preprocessor)
+
+
+def _limit(settings: TaskSettings, tokenizer: Any) -> int:
+    # A tokenizer that knows its model's limit is believed; one that does not says a very large number.
+    return int(min(settings.max_length, tokenizer.model_max_length))
+
+
+def _sequences(
+    split: Split, settings: TaskSettings, tokenizer: Any, decoder_start: int | None
+) -> EncodedSequences:
+    inputs: Any = split.inputs
+    targets: Any = split.targets.tolist()
+    limit = _limit(settings, tokenizer)
+    try:
+        if settings.problem == "token-classification":
+            found = encode_tags(inputs, targets, tokenizer, limit)
+        elif settings.problem == "seq2seq":
+            if decoder_start is None:
+                raise ValueError("the model's configuration has no decoder_start_token_id")
+            found = encode_pairs(inputs, targets, tokenizer, limit, decoder_start)
+        elif settings.label is None and isinstance(targets[0], str):
+            documents = settings.source is not SourceKind.TEXT
+            found = encode_texts(targets, tokenizer, limit, documents=documents)
+        else:
+            found = encode_answers(inputs, targets, tokenizer, limit)
+    except ValueError as error:
+        raise BackboneError(f"{error}.") from None
+    if not any(target != NO_TARGET for row in found.targets for target in row):
+        raise DataError(
+            f"nothing is left to be learnt of the {len(split)} examples of a split when they are cut to {limit} tokens: "
+            "raise --max-length."
+        )
+    return found
 
 
 def _pixel_values(split: Split, processor: Any) -> torch.Tensor:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopeft.errors import DataError
+from autopeft.nouns import Problem
 from autopeft.tasks.table import Table
-from autopeft.tasks.task import Problem
 
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 _FEW_VALUES = 10  # more different numbers than this, written as floats, are a quantity and not classes
@@ -69,6 +69,8 @@ def find_problem(table: Table, column: str) -> Problem:
         advice = "name another column by --label-column"
         if numbers:
             advice += ", or say that it is a quantity by --problem regression"
+        elif all(isinstance(value, str) for value in distinct):
+            advice += ", or say that it is a text to be written by --problem causal-lm or seq2seq"
         raise DataError(
             f"the label column '{column}' of '{table.name}' holds {len(distinct)} different values in "
             f"{len(values)} rows, which are no classes: {advice}."

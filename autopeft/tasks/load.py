@@ -3,16 +3,20 @@
 from typing import cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autopeft.errors import DataError, InputError, unknown_name
-from autopeft.tasks.columns import find_columns
+from autopeft.nouns import Problem
+from autopeft.tasks import lines
+from autopeft.tasks.columns import SEQUENCES, find_columns, infer_problem
+from autopeft.tasks.examples import sequence_split, tag_names
 from autopeft.tasks.images import check_image
 from autopeft.tasks.labels import class_targets, find_labels, find_problem, has_labels, value_targets
 from autopeft.tasks.metrics import check_metric, default_metric
 from autopeft.tasks.sources import Sources, Tables, find_sources, read_sources
-from autopeft.tasks.split import SMALLEST, hold_out
+from autopeft.tasks.split import SMALLEST, hold_out, hold_out_end
 from autopeft.tasks.table import Table
-from autopeft.tasks.task import Input, Problem, SourceKind, Split, Task, TaskSettings
+from autopeft.tasks.task import Input, SourceKind, Split, Task, TaskSettings
 
 
 def resolve_task(
@@ -42,11 +46,12 @@ def resolve_task(
         text_pair: Column of the second text of a pair.
         image: Column of the image.
         label: Column of the target.
-        problem: `classification` or `regression`; by default `autopeft.tasks.labels.find_problem` decides.
-        metric: By default accuracy or Pearson's correlation.
+        problem: `classification`, `regression`, `causal-lm`, `token-classification` or `seq2seq`; by default
+            `autopeft.tasks.columns.infer_problem` decides by the columns, then `autopeft.tasks.labels.find_problem` by the labels.
+        metric: By default `autopeft.tasks.metrics.default_metric`.
         validation_fraction: Share of the training data to hold out, in (0, 1).
         split_seed: Seed of that split; at least 0.
-        max_length: Most tokens of a text or pair.
+        max_length: Most tokens of a text or pair; of plain text, tokens of a block.
         confirmation_fraction: Share of the validation examples to hold back for the confirmation, in [0, 1). Of fewer
             than four examples nothing is held back.
 
@@ -69,13 +74,26 @@ def resolve_task(
         raise unknown_name("problem", problem, get_args(Problem))
     sources = find_sources(data, validation, test)
     tables = read_sources(sources)
-    columns = find_columns(tables.train, text=text, text_pair=text_pair, image=image, label=label)
-    if sources.test_is_offered and tables.test is not None and not has_labels(tables.test, columns.label):
+    found = cast(Problem | None, problem) or _infer(sources, tables, text, text_pair, image, label)
+    if found in SEQUENCES and sources.kind in (SourceKind.IMAGES, SourceKind.STARTER):
+        raise InputError(f"{found} needs texts, and '{data}' holds images.")
+    if sources.kind is SourceKind.TEXT and found not in ("causal-lm", "token-classification"):
+        raise InputError(
+            f"'{data}' is plain text, which has no columns for {found}: give a csv, tsv, jsonl or parquet file."
+        )
+    tables = _tagged(sources.kind, found, tables)
+    columns = find_columns(
+        tables.train, text=text, text_pair=text_pair, image=image, label=label, problem=found
+    )
+    if sources.test_is_offered and tables.test is not None and not _has_targets(tables.test, columns.label):
         sources = Sources(sources.kind, sources.train, sources.validation, None)
-        tables = read_sources(sources)
-    found = cast(Problem, problem) if problem else find_problem(tables.train, columns.label)
-    metric = metric or default_metric(found)
-    check_metric(metric, found)
+        tables = _tagged(sources.kind, found, read_sources(sources))
+    if found is None:
+        assert columns.label is not None
+        found = find_problem(tables.train, columns.label)
+    labels = _labels(tables.train, columns.label, found)
+    metric = metric or default_metric(found, labels)
+    check_metric(metric, found, labels)
     settings = TaskSettings(
         source=sources.kind,
         data=sources.train,
@@ -87,7 +105,7 @@ def resolve_task(
         text_pair=columns.text_pair,
         image=columns.image,
         label=columns.label,
-        labels=find_labels(tables.train, columns.label) if found == "classification" else (),
+        labels=labels,
         metric=metric,
         validation_fraction=validation_fraction,
         split_seed=split_seed,
@@ -117,22 +135,65 @@ def load_task(settings: TaskSettings) -> Task:
             f"(fingerprint {tables.fingerprint[:12]}, was {settings.fingerprint[:12]}): "
             "bring the old data back, or start a new study."
         )
-    return _task(settings, tables)
+    return _task(settings, _tagged(settings.source, settings.problem, tables))
+
+
+def _infer(
+    sources: Sources,
+    tables: Tables,
+    text: str | None,
+    text_pair: str | None,
+    image: str | None,
+    label: str | None,
+) -> Problem | None:
+    """The problem, where the kind of the data or their columns say it; else the labels decide."""
+    if sources.kind is SourceKind.TEXT:
+        return "token-classification" if tables.train.name.lower().endswith(lines.TAGGED) else "causal-lm"
+    if sources.kind in (SourceKind.IMAGES, SourceKind.STARTER) or text_pair or image:
+        return None
+    return infer_problem(tables.train, text=text, label=label)
+
+
+def _tagged(kind: SourceKind, problem: Problem | None, tables: Tables) -> Tables:
+    """Lines become sentences where words with tags are meant."""
+    if kind is not SourceKind.TEXT or problem != "token-classification":
+        return tables
+    found = [
+        None if one is None else lines.tagged_sentences(one)
+        for one in (tables.train, tables.validation, tables.test)
+    ]
+    assert found[0] is not None
+    return Tables(found[0], found[1], found[2], tables.fingerprint)
+
+
+def _has_targets(table: Table, label: str | None) -> bool:
+    """Whether a test table that nobody asked for can be scored on."""
+    if label is None:
+        return True
+    values = table.columns.get(label, ())
+    lists = any(isinstance(value, list | tuple) for value in values)
+    return any(values) if lists else has_labels(table, label)
+
+
+def _labels(table: Table, column: str | None, problem: Problem) -> tuple[str, ...]:
+    if column is not None and problem == "classification":
+        return find_labels(table, column)
+    if column is not None and problem == "token-classification":
+        return tag_names(table, column)
+    return ()
 
 
 def _task(settings: TaskSettings, tables: Tables) -> Task:
     train = _split(settings, tables.train)
-    _refuse_constant(train, tables.train.name)
+    if settings.problem not in SEQUENCES:
+        _refuse_constant(train, tables.train.name)
     given = [None if table is None else _split(settings, table) for table in (tables.validation, tables.test)]
     for table, split in zip((tables.validation, tables.test), given, strict=True):
         if table is not None and split is not None:
             _refuse_unseen(settings, table, split, train)
     validation, test = given
     if validation is None:
-        kept, held_out = hold_out(
-            train.targets, settings.problem, settings.validation_fraction, settings.split_seed
-        )
-        train, validation = train.take(kept), train.take(held_out)
+        train, validation = _part(settings, train, settings.validation_fraction)
     validation, confirmation = _held_back(settings, validation)
     return Task(settings, train, validation, test, confirmation)
 
@@ -146,15 +207,26 @@ def _held_back(settings: TaskSettings, validation: Split) -> tuple[Split, Split 
         from autopeft.tasks.starter import source_of_image
 
         groups = source_of_image("validation")  # images of one source are alike: they stay on one side
-    kept, held_back = hold_out(
-        validation.targets, settings.problem, settings.confirmation_fraction, settings.split_seed, groups
-    )
-    return validation.take(kept), validation.take(held_back)
+    return _part(settings, validation, settings.confirmation_fraction, groups)
+
+
+def _part(
+    settings: TaskSettings, split: Split, fraction: float, groups: NDArray[np.int64] | None = None
+) -> tuple[Split, Split]:
+    """A split in two: what is kept, and a share of it. Of the lines of one text it is the end, else it is drawn."""
+    if settings.source is SourceKind.TEXT and settings.problem == "causal-lm":
+        kept, held_out = hold_out_end(len(split), fraction)
+    else:
+        kept, held_out = hold_out(split.targets, settings.problem, fraction, settings.split_seed, groups)
+    return split.take(kept), split.take(held_out)
 
 
 def _split(settings: TaskSettings, table: Table) -> Split:
     if len(table) < SMALLEST:
-        raise DataError(f"'{table.name}' has {len(table)} row: a split needs at least {SMALLEST}.")
+        rows = "line" if settings.source is SourceKind.TEXT else "row"
+        raise DataError(f"'{table.name}' has {len(table)} {rows}: a split needs at least {SMALLEST}.")
+    if settings.problem in SEQUENCES:
+        return sequence_split(settings, table)
     inputs: tuple[Input, ...]
     if settings.image is not None:
         inputs = tuple(_images(table, settings.image))
@@ -163,6 +235,7 @@ def _split(settings: TaskSettings, table: Table) -> Split:
         inputs = tuple(_texts(table, settings.text))
         if settings.text_pair is not None:
             inputs = tuple(zip(inputs, _texts(table, settings.text_pair), strict=True))  # type: ignore[arg-type]
+    assert settings.label is not None
     if settings.problem == "classification":
         return Split(inputs, class_targets(table, settings.label, settings.labels))
     return Split(inputs, value_targets(table, settings.label))

@@ -1,32 +1,43 @@
-"""Scores of predictions. Every metric is better when it is higher."""
+"""What predictions are measured by."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autopeft.errors import InputError, TrialError, unknown_name
-from autopeft.tasks.task import Problem
+from autopeft.nouns import Problem
+from autopeft.tasks.direction import direction
+from autopeft.tasks.seq2seq import bleu, chrf
+from autopeft.tasks.sequences import Batches, Known, Measure, mean_token_loss, perplexity
+from autopeft.tasks.token_classification import entity_f1, names_entities, token_accuracy
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a split's predictions.
+    """A number that says how good a split's predictions are.
 
     Attributes:
         name: As on the command line and in the database.
-        problem: The problem it is for.
+        problems: The problems it is for.
         title: For tables.
-        score: (predictions, targets), each ``(n,)``, to a number: predicted classes or predicted values.
+        score: Of a class or a value of each example: (predictions, targets), each ``(n,)``, to a number.
+        measure: Of a number for each token: from the model itself.
     """
 
     name: str
-    problem: Problem
+    problems: tuple[Problem, ...]
     title: str
-    score: Callable[[NDArray[Any], NDArray[Any]], float]
+    score: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
+    measure: Measure | None = None
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Which way is better."""
+        return direction(self.name)
 
 
 def _accuracy(predicted: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -65,33 +76,53 @@ def _spearman(predicted: NDArray[Any], targets: NDArray[Any]) -> float:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "classification", "Accuracy", _accuracy),
-        Metric("f1", "classification", "F1 (macro)", _f1),
-        Metric("matthews", "classification", "Matthews correlation", _matthews),
-        Metric("pearson", "regression", "Pearson correlation", _pearson),
-        Metric("spearman", "regression", "Spearman correlation", _spearman),
+        Metric("accuracy", ("classification",), "Accuracy", _accuracy),
+        Metric("f1", ("classification",), "F1 (macro)", _f1),
+        Metric("matthews", ("classification",), "Matthews correlation", _matthews),
+        Metric("pearson", ("regression",), "Pearson correlation", _pearson),
+        Metric("spearman", ("regression",), "Spearman correlation", _spearman),
+        Metric("loss", ("causal-lm", "seq2seq"), "Loss (nats a token)", measure=mean_token_loss),
+        Metric("perplexity", ("causal-lm", "seq2seq"), "Perplexity", measure=perplexity),
+        Metric("entity_f1", ("token-classification",), "Entity F1", measure=entity_f1),
+        Metric("token_accuracy", ("token-classification",), "Accuracy of words", measure=token_accuracy),
+        Metric("bleu", ("seq2seq",), "BLEU", measure=bleu),
+        Metric("chrf", ("seq2seq",), "chrF", measure=chrf),
     )
 }
 
+_DEFAULTS: dict[Problem, str] = {
+    "classification": "accuracy",
+    "regression": "pearson",
+    "causal-lm": "loss",
+    "seq2seq": "loss",
+}
 
-def default_metric(problem: Problem) -> str:
-    """The metric that is used when none is named: accuracy, or Pearson's correlation."""
-    return "accuracy" if problem == "classification" else "pearson"
+
+def default_metric(problem: Problem, labels: Sequence[str] = ()) -> str:
+    """The metric that is used when none is named; for tags it is that of entities, if the tags name entities."""
+    if problem == "token-classification":
+        return "entity_f1" if names_entities(labels) else "token_accuracy"
+    return _DEFAULTS[problem]
 
 
-def check_metric(name: str, problem: Problem) -> None:
-    """Refuse a metric that is not known, or not for this problem.
+def check_metric(name: str, problem: Problem, labels: Sequence[str] = ()) -> None:
+    """Refuse a metric that is not known, or not for this problem or these labels.
 
     Raises:
         UnknownNameError: No metric has this name.
-        InputError: It is for the other problem.
+        InputError: It is for another problem, or for tags that name entities, which these do not.
     """
     if name not in METRICS:
         raise unknown_name("metric", name, METRICS)
-    if METRICS[name].problem != problem:
-        fitting = ", ".join(m.name for m in METRICS.values() if m.problem == problem)
+    if problem not in METRICS[name].problems:
+        fitting = ", ".join(m.name for m in METRICS.values() if problem in m.problems)
         raise InputError(
-            f"the metric '{name}' is for {METRICS[name].problem}, but this is a {problem}: use {fitting}."
+            f"the metric '{name}' is for {' and '.join(METRICS[name].problems)}, but this is {problem}: use {fitting}."
+        )
+    if name == "entity_f1" and not names_entities(labels):
+        raise InputError(
+            f"the metric 'entity_f1' is for tags such as B-PER, I-PER and O, but these are {', '.join(labels[:5])}: "
+            "use token_accuracy."
         )
 
 
@@ -113,8 +144,25 @@ def compute(metric: str, predictions: NDArray[Any], targets: NDArray[Any]) -> fl
         raise unknown_name("metric", metric, METRICS)
     if not np.isfinite(predictions).all():
         raise TrialError("the model's predictions are not finite: the training has diverged.")
-    if METRICS[metric].problem == "classification":
-        score = METRICS[metric].score(predictions.argmax(axis=1), targets)
-    else:
-        score = METRICS[metric].score(predictions[:, 0].astype(np.float64), targets)
+    found = METRICS[metric]
+    if found.score is None:
+        raise ValueError(f"the metric '{metric}' is not one of predictions for whole examples")
+    of_classes = "classification" in found.problems
+    predicted = predictions.argmax(axis=1) if of_classes else predictions[:, 0].astype(np.float64)
+    score = found.score(predicted, targets)
     return score if np.isfinite(score) else 0.0
+
+
+def measured(measure: Measure, model: Any, batches: Batches, known: Known) -> float:
+    """Score a model by a metric of token by token.
+
+    Raises:
+        TrialError: The number is not finite: the training has diverged.
+    """
+    try:
+        value = measure(model, batches, known)
+    except FloatingPointError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise TrialError("the model's predictions are not finite: the training has diverged.")
+    return value

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autopeft.errors import DataError, InputError, nearest
-from autopeft.tasks import table
+from autopeft.tasks import lines, table
 from autopeft.tasks.hub import hub_fingerprint, load_hub
 from autopeft.tasks.images import class_folders, image_files, read_images
+from autopeft.tasks.lines import read_lines
 from autopeft.tasks.table import Table, from_dataset, read_table
 from autopeft.tasks.task import SourceKind
 
@@ -66,7 +67,7 @@ def find_sources(data: str, validation: str | None = None, test: str | None = No
     `data` is one of:
 
     - `starter`: the images that ship with scikit-learn;
-    - a file of rows; if it is named `train.*`, a file beside it named `validation`, `val`, `dev` or `valid` is the
+    - a file of rows, of text (`.txt`), or of a word a line (`.conll`); if it is named `train.*`, a file beside it named `validation`, `val`, `dev` or `valid` is the
       validation split, and one named `test` is the test split if it has labels;
     - a folder that holds such a `train.*`;
     - a folder with one sub-folder of images per class, or with `train` and perhaps `validation` (or another of its
@@ -91,7 +92,7 @@ def find_sources(data: str, validation: str | None = None, test: str | None = No
         return _same_data_refused(_find_in_hub(data, validation, test))
     path = _absolute(path)
     try:
-        found = _find_in_folder(path) if path.is_dir() else _with_siblings(SourceKind.TABLE, path)
+        found = _find_in_folder(path) if path.is_dir() else _with_siblings(_kind_of_file(path), path)
     except OSError as error:
         raise DataError(f"cannot read '{data}': {error.strerror or error}.") from None
     if validation is not None:
@@ -112,8 +113,12 @@ def read_sources(sources: Sources) -> Tables:
             return _read_starter()
         case SourceKind.HUB:
             return _read_hub(sources)
-        case SourceKind.TABLE | SourceKind.IMAGES:
-            read = read_table if sources.kind is SourceKind.TABLE else read_images
+        case SourceKind.TABLE | SourceKind.IMAGES | SourceKind.TEXT:
+            read = {
+                SourceKind.TABLE: read_table,
+                SourceKind.IMAGES: read_images,
+                SourceKind.TEXT: read_lines,
+            }[sources.kind]
             paths = [
                 None if p is None else Path(p) for p in (sources.train, sources.validation, sources.test)
             ]
@@ -139,11 +144,11 @@ def _absolute(path: Path) -> Path:
 
 
 def _find_in_folder(folder: Path) -> Sources:
-    trains = _named(folder, TRAIN, table.EXTENSIONS)
+    trains = _named(folder, TRAIN, (*table.EXTENSIONS, *lines.EXTENSIONS))
     if len(trains) > 1:
         raise DataError(f"'{folder}' holds several training files ({_names(trains)}): name one of them.")
     if trains:
-        return _with_siblings(SourceKind.TABLE, trains[0])
+        return _with_siblings(_kind_of_file(trains[0]), trains[0])
     train = folder / "train"
     if train.is_dir() and class_folders(train):
         return _with_siblings(SourceKind.IMAGES, train)
@@ -152,26 +157,31 @@ def _find_in_folder(folder: Path) -> Sources:
     inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     held = f"it holds {_names(inside[:8])}{', …' if len(inside) > 8 else ''}" if inside else "it is empty"
     hint = ""
-    if any(p.suffix.lower() in table.EXTENSIONS for p in inside):
+    if any(p.suffix.lower() in (*table.EXTENSIONS, *lines.EXTENSIONS) for p in inside):
         hint = "To use one of its files, name the file."
     elif image_files(folder):
         hint = "Its images lie side by side: put those of each class into a sub-folder with the name of the class."
     raise DataError(
-        f"'{folder}' is no data set: it has neither a train{'|'.join(table.EXTENSIONS)} file "
+        f"'{folder}' is no data set: it has neither a train{'|'.join((*table.EXTENSIONS, *lines.EXTENSIONS))} file "
         f"nor a sub-folder of images per class; {held}.",
         hint,
     )
 
 
+def _kind_of_file(path: Path) -> SourceKind:
+    return SourceKind.TEXT if path.suffix.lower() in lines.EXTENSIONS else SourceKind.TABLE
+
+
 def _with_siblings(kind: SourceKind, train: Path) -> Sources:
     """The training data with what lies beside them, if they are named `train`."""
-    if (train.stem if kind is SourceKind.TABLE else train.name).lower() not in TRAIN:
+    if (train.name if kind is SourceKind.IMAGES else train.stem).lower() not in TRAIN:
         return Sources(kind, str(train), None, None)
     siblings = []
     for names in (VALIDATION, TEST):
-        if kind is SourceKind.TABLE:
+        if kind is not SourceKind.IMAGES:
+            extensions = table.EXTENSIONS if kind is SourceKind.TABLE else lines.EXTENSIONS
             found = _named(train.parent, names, (train.suffix.lower(),)) or _named(
-                train.parent, names, table.EXTENSIONS
+                train.parent, names, extensions
             )
         else:
             found = [p for name in names if (p := train.parent / name).is_dir() and class_folders(p)]
@@ -196,11 +206,15 @@ def _given(path: str, kind: SourceKind) -> str:
     found = Path(path).expanduser()
     if not _exists(found):
         raise _missing(found)
-    if found.is_dir() is (kind is SourceKind.TABLE):
+    if found.is_dir() is not (kind is SourceKind.IMAGES):
         wanted = (
-            "a file, as the training data are" if kind is SourceKind.TABLE else "a folder of images per class"
+            "a folder of images per class"
+            if kind is SourceKind.IMAGES
+            else "a file, as the training data are"
         )
         raise DataError(f"'{path}' must be {wanted}.")
+    if found.is_file() and _kind_of_file(found) is not kind:
+        raise DataError(f"'{path}' must be of the kind of the training data: both text, or both tables.")
     return str(_absolute(found))
 
 
@@ -217,7 +231,7 @@ def _missing(path: Path) -> DataError:
 
 
 def _may_be_hub_id(data: str) -> bool:
-    if Path(data).suffix.lower() in (*table.EXTENSIONS, ".txt", ".zip"):
+    if Path(data).suffix.lower() in (*table.EXTENSIONS, *lines.EXTENSIONS, ".zip"):
         return False
     return _HUB_ID.fullmatch(data) is not None
 

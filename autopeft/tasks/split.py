@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autopeft.errors import DataError
-from autopeft.tasks.task import Problem
+from autopeft.nouns import Problem
 
 SMALLEST = 2  # rows that each split must have
 
@@ -41,11 +41,7 @@ def hold_out(
     from sklearn.model_selection import train_test_split
 
     n = len(targets)
-    if n < 2 * SMALLEST:
-        raise DataError(
-            f"{n} rows are too few to hold out a part of them: at least {2 * SMALLEST} are needed."
-        )
-    held_out = min(max(round(n * fraction), SMALLEST), n - SMALLEST)
+    held_out = _size(n, fraction)
     stratify = None
     if problem == "classification":
         counts = np.unique(targets, return_counts=True)[1]
@@ -53,3 +49,17 @@ def hold_out(
             stratify = targets
     kept, out = train_test_split(np.arange(n), test_size=held_out, random_state=seed, stratify=stratify)
     return np.sort(kept), np.sort(out)
+
+
+def hold_out_end(n: int, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split n rows in two, the last of them held out: what follows one another stays together. See `hold_out`."""
+    held_out = _size(n, fraction)
+    return np.arange(n - held_out), np.arange(n - held_out, n)
+
+
+def _size(n: int, fraction: float) -> int:
+    if n < 2 * SMALLEST:
+        raise DataError(
+            f"{n} rows are too few to hold out a part of them: at least {2 * SMALLEST} are needed."
+        )
+    return min(max(round(n * fraction), SMALLEST), n - SMALLEST)

@@ -62,7 +62,7 @@ def read_table(path: Path) -> Table:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise DataError(
-            f"cannot read '{path.name}': its extension '{path.suffix}' is none of {', '.join(EXTENSIONS)}."
+            f"cannot read '{path.name}': its extension '{path.suffix}' is none of {', '.join(EXTENSIONS)}, nor .txt."
         )
     try:
         table = reader(path)
@@ -152,7 +152,7 @@ def _read_parquet(path: Path) -> Table:
 
 def from_dataset(name: str, dataset: "Dataset") -> Table:
     """The columns of a `datasets.Dataset`; images stay encoded, class indices become names."""
-    from datasets import ClassLabel, Image
+    from datasets import ClassLabel, Image, List
 
     columns: dict[str, Sequence[Any]] = {}
     class_names: dict[str, tuple[str, ...]] = {}
@@ -166,6 +166,9 @@ def from_dataset(name: str, dataset: "Dataset") -> Table:
             names = class_names[column] = tuple(feature.names)
             # Test sets of the hub often hide their labels behind -1.
             columns[column] = [None if i is None or i < 0 else names[i] for i in dataset[column][:]]
+        elif isinstance(feature, List) and isinstance(feature.feature, ClassLabel):
+            names = class_names[column] = tuple(feature.feature.names)
+            columns[column] = [row and [names[i] for i in row] for row in dataset[column][:]]
         else:
             columns[column] = dataset[column][:]
     return Table(name, columns, class_names, frozenset(images))

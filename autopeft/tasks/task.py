@@ -9,20 +9,22 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from autopeft.nouns import Problem
+
 Modality: TypeAlias = Literal["text", "image"]
-Problem: TypeAlias = Literal["classification", "regression"]
 
 ImageSource: TypeAlias = Path | bytes | NDArray[np.uint8]
 """An image file, the bytes of one, or its pixels ``(height, width, 3)``."""
 
-Input: TypeAlias = str | tuple[str, str] | ImageSource
-"""One example without its target: a text, a pair of texts, or an image."""
+Input: TypeAlias = str | tuple[str, ...] | tuple[tuple[str, str], ...] | ImageSource
+"""One example without its target: a text, a pair of texts, words, a chat (who says what), or an image."""
 
 
 class SourceKind(StrEnum):
     """How the data of a task are kept."""
 
     TABLE = "table"  # csv, tsv, json, jsonl or parquet files
+    TEXT = "text"  # txt files, or files of a word a line in the manner of CoNLL
     IMAGES = "images"  # folders of images, a sub-folder per class
     HUB = "hub"  # a data set of the Hugging Face hub
     STARTER = "starter"  # the images that ship with scikit-learn
@@ -39,12 +41,12 @@ class TaskSettings:
             training data is held out.
         test: As `validation`; None: there is no test split.
         modality: `text` or `image`.
-        problem: `classification` or `regression`.
-        text: Column of the (first) text; None for images.
+        problem: What is learnt; see `autopeft.nouns.Problem`.
+        text: Column of the (first) text, words, prompt, source or chat; None for images.
         text_pair: Column of the second text of a pair, or None.
         image: Column of the image; None for text.
-        label: Column of the target.
-        labels: Class names, in order of class index; empty for regression.
+        label: Column of the target; None where a text or a chat is its own.
+        labels: Names of classes or tags, in order of their index; empty where the targets are neither.
         metric: A name of `autopeft.tasks.metrics.METRICS`.
         validation_fraction: Share of the training data held out when `validation` is None, in (0, 1).
         split_seed: Seed of that split.
@@ -62,7 +64,7 @@ class TaskSettings:
     text: str | None
     text_pair: str | None
     image: str | None
-    label: str
+    label: str | None
     labels: tuple[str, ...]
     metric: str
     validation_fraction: float
@@ -73,8 +75,8 @@ class TaskSettings:
 
     @property
     def num_labels(self) -> int:
-        """Outputs of the task head: one per class, or 1 for regression."""
-        return len(self.labels) if self.problem == "classification" else 1
+        """Outputs of a new task head: one per class or tag, or 1 for regression."""
+        return len(self.labels) or 1
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; `from_json` reads it back."""
@@ -100,7 +102,8 @@ class Split:
 
     Attributes:
         inputs: One per example.
-        targets: ``(n,)``: class indices, int64, or values, float64.
+        targets: ``(n,)``: class indices, int64, or values, float64; of other problems objects: a tuple of tag indices, a text or a
+            chat. Of plain text the target is the text itself.
     """
 
     inputs: tuple[Input, ...]

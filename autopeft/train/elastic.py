@@ -148,7 +148,7 @@ class Elastic:
         reset_head(backbone.model, backbone.head)
         try:
             self.attached = attach(
-                backbone.model, backbone.layout, backbone.head, self.whole, text=backbone.text
+                backbone.model, backbone.layout, backbone.head, self.whole, task_type=backbone.task_type
             )
         except BackboneError as error:
             raise TrialError(str(error)) from None
@@ -374,6 +374,8 @@ def _train(
     n = len(bench.data["train"])
     steps = epochs * math.ceil(n / training.batch_size)
     trained = [parameter for parameter in elastic.trainable if parameter.requires_grad]
+    if not trained:
+        return  # a head of the backbone's own is not trained
     optimizer = torch.optim.AdamW(trained, lr=elastic.whole.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, functools.partial(rate_factor, steps=steps, warmup_fraction=training.warmup_fraction)

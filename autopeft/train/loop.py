@@ -51,6 +51,11 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=has)
 
 
+def counted(labels: torch.Tensor) -> int:
+    """How many targets there are: all values; of whole numbers all but -100, which means that there is none."""
+    return labels.numel() if labels.is_floating_point() else int((labels != -100).sum())
+
+
 def accumulate(
     model: nn.Module,
     loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
@@ -69,6 +74,7 @@ def accumulate(
     """
     each = len(batch["labels"]) // owners
     size = min(rows or each, each)
+    wholes = [max(counted(labels), 1) for labels in batch["labels"].chunk(owners)]
     total = torch.zeros(owners, device=batch["labels"].device)
     for start in range(0, each, size):
         end = min(start + size, each)
@@ -77,10 +83,11 @@ def accumulate(
             for name, tensor in batch.items()
         }
         targets = part.pop("labels").chunk(owners)
+        shares = [counted(y) / whole for y, whole in zip(targets, wholes, strict=True)]
         with autocast(total.device):
             logits = model(**part).logits.chunk(owners)
-            losses = torch.stack([loss_of(x, y) for x, y in zip(logits, targets, strict=True)])
-            losses = losses * ((end - start) / each)
+            pairs = zip(logits, targets, shares, strict=True)
+            losses = torch.stack([loss_of(x, y) * share for x, y, share in pairs])
         if losses.requires_grad:  # else nothing is trained, and the backbone is looked at as it is
             losses.sum().backward()
         total += losses.detach()

@@ -21,6 +21,7 @@ from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
 from autopeft.tasks.batches import training_order
+from autopeft.tasks.direction import oriented
 from autopeft.train.loop import accumulate, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 from autopeft.train.trained import Trained, measured
@@ -113,7 +114,7 @@ class Running:
                 bench.backbone.layout,
                 bench.backbone.head,
                 configuration,
-                text=bench.backbone.text,
+                task_type=bench.backbone.task_type,
                 steps=steps,
                 batches=self._inputs,
             )
@@ -123,8 +124,10 @@ class Running:
             raise out_of_memory(error, bench.device) from None
         try:
             bench.check_positions(self.attached)
+            # AdamW refuses to have nothing, and that is what there is of a backbone with its own head and no modules.
+            trained = self.attached.trainable() or [nn.Parameter(torch.zeros(0))]
             self.optimizer = torch.optim.AdamW(
-                self.attached.trainable(),
+                trained,
                 lr=configuration.learning_rate,
                 weight_decay=self.training.weight_decay,
                 fused=True,
@@ -231,8 +234,7 @@ class Running:
             self.rows = self._bench.halved(rows)
 
     def _score(self, split: str, most: int | None = None) -> float:
-        runner = self._bench.without_frozen(self.attached.runner, self.depth)
-        return self._bench.score(runner, split, most, self.depth)
+        return self._bench.score(self.attached.runner, split, most, self.depth)
 
     def _save(self, values: Mapping[str, float]) -> None:
         bench, request = self._bench, self.request
@@ -244,11 +246,13 @@ class Running:
             "training": asdict(self.training),
             "backbone": bench.backbone.model.config.name_or_path,
             **({"sites": dict(bench.sites)} if bench.sites else {}),
-            **values,
+            **{
+                name: value if name == "train_loss" else oriented(bench.task.metric, value)
+                for name, value in values.items()
+            },
         }
-        save_adapter(
-            self.attached, request.configuration, request.folder, text=bench.backbone.text, record=record
-        )
+        kind = bench.backbone.task_type
+        save_adapter(self.attached, request.configuration, request.folder, task_type=kind, record=record)
 
     def _details(self) -> dict[str, Any]:
         return {

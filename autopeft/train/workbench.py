@@ -17,9 +17,11 @@ from autopeft.errors import TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
+from autopeft.tasks.direction import oriented
 from autopeft.tasks.load import load_task
-from autopeft.tasks.metrics import compute
+from autopeft.tasks.metrics import METRICS, compute, measured
 from autopeft.tasks.preprocessor import load_preprocessor
+from autopeft.tasks.sequences import EncodedSequences, Known, token_loss
 from autopeft.tasks.task import TaskSettings
 from autopeft.tasks.untouched import load_untouched
 from autopeft.train.checkpointing import checkpointed
@@ -53,8 +55,11 @@ class Workbench:
         training: Training,
         sites: Mapping[str, str] | None = None,
         cache: Path | None = None,
+        preprocessor: Any = None,
     ) -> None:
         self.backbone = backbone
+        limit = min(task.max_length, backbone.max_positions or task.max_length)
+        self.known = Known(task.labels, preprocessor, limit)
         self.sites = sites
         self.task = task
         self.data = data
@@ -96,8 +101,8 @@ class Workbench:
         backbone = load_backbone(
             path,
             modality=task.modality,
+            problem=task.problem,
             num_labels=task.num_labels,
-            regression=task.problem == "regression",
             config_overrides=overrides,
             sites=sites,
         )
@@ -110,13 +115,16 @@ class Workbench:
             "confirmation": loaded.confirmation,
             "test": loaded.test,
         }
+        start = getattr(backbone.model.config, "decoder_start_token_id", None)
         data = {
-            name: encode(split, task, preprocessor) for name, split in splits.items() if split is not None
+            name: encode(split, task, preprocessor, start)
+            for name, split in splits.items()
+            if split is not None
         }
         if untouched is not None:
             second, how = load_untouched(untouched, task)
             data["untouched"] = encode(second, how, preprocessor)
-        return cls(backbone, task, data, training, sites, cache)
+        return cls(backbone, task, data, training, sites, cache, preprocessor)
 
     def trial(
         self,
@@ -229,22 +237,33 @@ class Workbench:
             yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
     def score(self, runner: nn.Module, split: str, most: int | None = None, depth: int = 0) -> float:
-        """The task's metric on a split, or on a sample of so many of its examples, the same for every trial.
+        """How good the task's metric is on a split, or on a sample of so many of its examples, the same for every trial.
 
         Args:
             runner: What takes the batches.
             split: Name of the split.
             most: Examples of the sample; None for all.
-            depth: Layers that the runner does without.
+            depth: Layers that it can do without.
+
+        Returns:
+            Larger is better; `autopeft.tasks.direction.oriented` has the metric's own value.
         """
         data = self.data[split]
         order = evaluation_order(data)
         if most is not None and most < len(order):
             sample = epoch_order(len(order), seed=0, epoch=0)[:most]  # the same for every trial
             order = order[sample.sort().values]
+        if isinstance(data, EncodedSequences):
+            measure = METRICS[self.task.metric].measure
+            assert measure is not None
+            # A number for each token and each word that it may be: as many examples at once as training has, and no more. All
+            # layers take part: a metric may have the model write, which no file of states can help with.
+            batches = self.batches(split, order, self.training.batch_size)
+            return oriented(self.task.metric, measured(measure, runner.eval(), batches, self.known))
+        shortened = self.without_frozen(runner, depth)
         while True:
             try:
-                logits = predict(runner, self.shortened(split, order, self._evaluation_batch, depth))
+                logits = predict(shortened, self.shortened(split, order, self._evaluation_batch, depth))
                 return compute(self.task.metric, logits.numpy(), data.labels[order].numpy())
             except torch.OutOfMemoryError:
                 if self._evaluation_batch == 1:
@@ -255,11 +274,15 @@ class Workbench:
         """The mean loss that trials are trained by."""
         if self.task.problem == "classification":
             return functional.cross_entropy(logits, labels)
+        if self.task.problem != "regression":
+            return token_loss(logits, labels)
         return self._scaled_error(logits, labels)
 
     @functools.cached_property
     def _target_scale(self) -> tuple[float, float]:
-        targets = self.data["train"].labels.double()
+        data = self.data["train"]
+        assert not isinstance(data, EncodedSequences)
+        targets = data.labels.double()
         return float(targets.mean()), max(float(targets.std()), 1e-12)
 
     def _scaled_error(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

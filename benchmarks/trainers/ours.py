@@ -102,7 +102,7 @@ def _space(setting: Setting) -> BoundSpace:
         setting.model,
         modality=setting.modality,  # type: ignore[arg-type]
         num_labels=setting.num_labels,
-        regression=False,
+        problem="classification",
         config_overrides=setting.overrides,
     )
     shape = backbone.layout.shape

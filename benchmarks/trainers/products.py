@@ -67,7 +67,7 @@ def run(setting: Setting, trials: Sequence[Trial]) -> tuple[float, int]:
     for trial in trials:
         backbone = bench.backbone
         attached = attach(
-            backbone.model, backbone.layout, backbone.head, trial.configuration, text=backbone.text
+            backbone.model, backbone.layout, backbone.head, trial.configuration, task_type=backbone.task_type
         )
         try:
             # Batches from the middle of the lengths: of texts, a step is as long as its texts are.

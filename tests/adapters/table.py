@@ -60,8 +60,9 @@ class Family:
     linears: tuple[str, str]
 
     @property
-    def text(self) -> bool:
-        return self.auto is t.AutoModelForSequenceClassification
+    def task_type(self) -> str | None:
+        """What peft calls its problem."""
+        return "SEQ_CLS" if self.auto is t.AutoModelForSequenceClassification else None
 
 
 TEXT, IMAGE = t.AutoModelForSequenceClassification, t.AutoModelForImageClassification
@@ -207,7 +208,7 @@ def layout_of(model: nn.Module) -> Layout:
 def batch_of(family: str) -> dict[str, torch.Tensor]:
     """Three images, or three texts of ten tokens of which the second is shorter and padded."""
     generator = torch.Generator().manual_seed(1)
-    if not FAMILIES[family].text:
+    if not FAMILIES[family].task_type:
         return {"pixel_values": torch.randn(3, 3, 8, 8, generator=generator)}
     ids = torch.randint(3, 40, (3, 10), generator=generator)
     mask = torch.ones_like(ids)
@@ -256,7 +257,7 @@ def put_on(
         layout_of(model),
         FAMILIES[family].head,
         configuration,
-        text=FAMILIES[family].text,
+        task_type=FAMILIES[family].task_type,
         steps=steps,
         batches=lambda: itertools.repeat(batch_of(family), 4),
     )
@@ -363,7 +364,7 @@ def examine(variant: Variant, family: str, folder: Path) -> dict[str, Any]:
     attached, configuration = put_on(model, family, [module_of(variant, family)])
     found: dict[str, Any] = {"identity": close(logits_of(attached.runner, family), start)}
     built = sum(p.numel() for p in attached.module_parameters())
-    save_adapter(attached, configuration, folder / "start", text=one.text, record={})
+    save_adapter(attached, configuration, folder / "start", task_type=one.task_type, record={})
     found["count exact"] = built == trainable_parameters(configuration, shape)
     found["bytes exact"] = saved_bytes(folder / "start", one.head) == adapter_bytes(configuration, shape)
     found["parameters"] = built
@@ -373,7 +374,7 @@ def examine(variant: Variant, family: str, folder: Path) -> dict[str, Any]:
         for name, tensor in attached.head_state().items():
             tensor.add_(0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(name))))
     trained = logits_of(attached.runner, family)
-    save_adapter(attached, configuration, folder / "trained", text=one.text, record={})
+    save_adapter(attached, configuration, folder / "trained", task_type=one.task_type, record={})
     found["smaller"] = saved_bytes(folder / "trained", one.head) < saved_bytes(folder / "start", one.head)
     planned = len(attached.planned)
     attached.detach()

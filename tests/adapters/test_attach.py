@@ -97,13 +97,13 @@ def through_everything(family: str, modules: Sequence[Module], folder: Path, ada
     parameters = attached.module_parameters()
     assert len({id(p) for p in parameters}) == len(parameters)
     assert sum(p.numel() for p in parameters) == trainable_parameters(configuration, shape)
-    save_adapter(attached, configuration, folder / "start", text=True, record={})
+    save_adapter(attached, configuration, folder / "start", task_type="SEQ_CLS", record={})
     assert saved_bytes(folder / "start", FAMILIES[family].head) == adapter_bytes(configuration, shape)
     assert not train(attached, family)
     change_head(attached)
     trained = logits_of(attached.runner, family)
     assert not close(trained, start)
-    save_adapter(attached, configuration, folder / "all", text=True, record={})
+    save_adapter(attached, configuration, folder / "all", task_type="SEQ_CLS", record={})
     assert len(attached.planned) == adapters
     alone = []
     for adapter in attached.stack.adapters:
@@ -246,7 +246,7 @@ def test_a_head_is_trained_once(tmp_path: Path) -> None:
     assert len(head) == 2
     change_head(attached)
     expected = attached.head_state()["classifier.weight"]
-    save_adapter(attached, configuration, tmp_path, text=True, record={})
+    save_adapter(attached, configuration, tmp_path, task_type="SEQ_CLS", record={})
     for file in tmp_path.rglob("adapter_model.safetensors"):
         assert torch.equal(load_file(file)["base_model.model.classifier.weight"], expected)
 

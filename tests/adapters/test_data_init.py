@@ -27,7 +27,7 @@ def factors(
         layout_of(model),
         FAMILIES[family].head,
         configuration,
-        text=FAMILIES[family].text,
+        task_type=FAMILIES[family].task_type,
         batches=lambda: [batch] * 3,
     )
     return [layer.lora_A["default"].weight.detach() for layer in attached.stack.adapters[0].layers.values()]

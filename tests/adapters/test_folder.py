@@ -61,16 +61,18 @@ def trained(
     architecture: Architecture, path: str, folder: Path, *modules: Module, scores: Scores | None = None
 ) -> tuple[torch.Tensor, Configuration]:
     """Save an adapter with random weights in modules and head; returns the model's logits with it."""
-    text = architecture.modality == "text"
-    backbone = load_backbone(path, modality=architecture.modality, num_labels=3, regression=False)
+    task_type = "SEQ_CLS" if architecture.modality == "text" else None
+    backbone = load_backbone(path, modality=architecture.modality, num_labels=3, problem="classification")
     configuration = Configuration.of(modules, 1e-2)
-    attached = attach(backbone.model, backbone.layout, backbone.head, configuration, text=text, scores=scores)
+    attached = attach(
+        backbone.model, backbone.layout, backbone.head, configuration, task_type=task_type, scores=scores
+    )
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in attached.trainable():
             parameter.normal_(std=0.5)
         logits = attached.runner.eval()(**inputs(architecture)).logits
-    save_adapter(attached, configuration, folder, text=text, record={"backbone": "tiny"})
+    save_adapter(attached, configuration, folder, task_type=task_type, record={"backbone": "tiny"})
     attached.detach()
     return logits, configuration
 
@@ -109,7 +111,7 @@ def test_a_mask_that_needed_scores_comes_back_without_them(tmp_path: Path) -> No
     path = save(architecture, tmp_path / "model")
     sparse = Module("sparse", 0.05, LAYERS, (("mask", "sensitivity"), ("sites", ("q", "down"))))
     generator = torch.Generator().manual_seed(3)
-    weights = load_backbone(path, modality="text", num_labels=3, regression=False).model
+    weights = load_backbone(path, modality="text", num_labels=3, problem="classification").model
 
     def scores(where: str) -> torch.Tensor:
         shape = weights.get_parameter(f"{where}.weight").shape
@@ -139,7 +141,9 @@ def test_peft_would_write_the_same_bytes(name: str, tmp_path: Path) -> None:
     fused = "qkv" in architecture.sites
     low_rank = lora("qkv") if fused else lora("q", "v")
     trained(architecture, path, tmp_path / "ours", low_rank)
-    layout = load_backbone(path, modality=architecture.modality, num_labels=3, regression=False).layout
+    layout = load_backbone(
+        path, modality=architecture.modality, num_labels=3, problem="classification"
+    ).layout
     config = LoraConfig(
         r=2,
         lora_alpha=4,

@@ -55,7 +55,7 @@ def layout(places: list[dict[str, Place]]) -> Layout:
 
 def plan(places: list[dict[str, Place]], *modules: Module) -> list[Planned]:
     with quietly():
-        return peft_configs(Maps(places), layout(places), modules, (), text=False, steps=10)
+        return peft_configs(Maps(places), layout(places), modules, (), task_type=None, steps=10)
 
 
 def module(
@@ -287,7 +287,7 @@ def test_the_schedule_of_adalora() -> None:
                 layout(UNEVEN),
                 [module("adalora", 4, target_rank=2)],
                 (),
-                text=False,
+                task_type=None,
                 steps=steps,
             )
         config = one.config

@@ -21,7 +21,7 @@ def prepare(architecture: Architecture, folder: Path) -> Backbone:
     """The architecture's frozen model: loaded with a new head, or as it is where it has no classifier."""
     if architecture.model is None:
         path = save(architecture, folder)
-        return load_backbone(path, modality=architecture.modality, num_labels=3, regression=False)
+        return load_backbone(path, modality=architecture.modality, num_labels=3, problem="classification")
     torch.manual_seed(0)
     model = architecture.model(architecture.config).requires_grad_(False).eval()
     layout = find_layout(model, sum(p.numel() for p in model.parameters()))
@@ -71,7 +71,11 @@ def on_trained_and_off_again(
 
     torch.manual_seed(0)
     attached = attach(
-        backbone.model, backbone.layout, backbone.head, configuration, text=classifies and backbone.text
+        backbone.model,
+        backbone.layout,
+        backbone.head,
+        configuration,
+        task_type=backbone.task_type if classifies else None,
     )
     with torch.no_grad():
         started = _first(attached.runner(**batch))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from tiny import save_model
 
 from autopeft.backbones import load_backbone, model_path, read_backbone, read_config, reset_head
 from autopeft.errors import BackboneError
@@ -21,14 +22,14 @@ def test_a_real_minilm(minilm_folder: Path) -> None:
         str(minilm_folder),
         modality="text",
         num_labels=2,
-        regression=False,
+        problem="classification",
         config_overrides={"num_hidden_layers": 2},
     )
     shape = backbone.layout.shape
     assert shape.sites == ("q", "k", "v", "o", "up", "down")
     assert (shape.hidden, shape.heads, shape.intermediate, len(shape.layers)) == (384, 12, 1536, 2)
     assert backbone.head == ("classifier",)
-    assert backbone.text
+    assert backbone.task_type == "SEQ_CLS"
     assert backbone.max_positions == 512
     embeddings = (30522 + 512 + 2) * 384 + 2 * 384
     layer = 4 * (384 * 384 + 384) + 2 * 384 * 1536 + 1536 + 384 + 4 * 384
@@ -44,7 +45,10 @@ def test_the_head_is_new_and_does_not_count(name: str, num_labels: int, tmp_path
     for body_only in (True, False):
         path = save(architecture, tmp_path / str(body_only), body_only=body_only)
         backbone = load_backbone(
-            path, modality=architecture.modality, num_labels=num_labels, regression=num_labels == 1
+            path,
+            modality=architecture.modality,
+            num_labels=num_labels,
+            problem="regression" if num_labels == 1 else "classification",
         )
         assert backbone.head == architecture.head
         assert backbone.model.config.num_labels == num_labels
@@ -68,7 +72,7 @@ def test_most_positions(name: str, positions: int | None, tmp_path: Path) -> Non
     """As many tokens as the model says it takes can be read, and no more where positions are learnt."""
     architecture = find(name)
     path = save(architecture, tmp_path)
-    backbone = load_backbone(path, modality=architecture.modality, num_labels=2, regression=False)
+    backbone = load_backbone(path, modality=architecture.modality, num_labels=2, problem="classification")
     assert backbone.max_positions == positions
     if positions is None:
         return
@@ -91,7 +95,7 @@ def test_texts_end_where_an_encoder_with_a_decoder_looks(name: str, tmp_path: Pa
         pieces = ["<pad>", "</s>", "<s>", "<unk>", "<mask>", "Ġ", *string.ascii_lowercase]
         tokenizer = transformers.BartTokenizer(vocab={p: i for i, p in enumerate(pieces)}, merges=[])
     tokenizer.save_pretrained(path)
-    backbone = load_backbone(path, modality="text", num_labels=2, regression=False)
+    backbone = load_backbone(path, modality="text", num_labels=2, problem="classification")
     texts = ["the film was good", "bad", "the story was the story of the film"]
     encoded = load_preprocessor(path, "text")(texts, truncation=True, max_length=8)
     batch = tokenizer.pad(dict(encoded), return_tensors="pt")
@@ -107,14 +111,14 @@ def test_texts_end_where_an_encoder_with_a_decoder_looks(name: str, tmp_path: Pa
 def test_a_backbone_without_a_classifier(tmp_path: Path) -> None:
     transformers.MambaConfig(**MAMBA).save_pretrained(tmp_path)
     with pytest.raises(BackboneError) as raised:
-        load_backbone(str(tmp_path), modality="text", num_labels=2, regression=False)
+        load_backbone(str(tmp_path), modality="text", num_labels=2, problem="classification")
     assert str(raised.value) == f"transformers has no text classifier on a mamba model ('{tmp_path}')."
 
 
 def test_sites_by_hand_are_passed_on(tmp_path: Path) -> None:
     path = save(find("ConvNeXt"), tmp_path)
     by_hand = {"up": "pwconv1", "down": "pwconv2"}
-    backbone = load_backbone(path, modality="image", num_labels=2, regression=False, sites=by_hand)
+    backbone = load_backbone(path, modality="image", num_labels=2, problem="classification", sites=by_hand)
     assert backbone.layout.shape.sites == ("up", "down")
 
 
@@ -125,7 +129,7 @@ def test_sites_by_hand_are_passed_on(tmp_path: Path) -> None:
 def test_reading_says_what_loading_says(name: str, tmp_path: Path) -> None:
     architecture = find(name)
     path = save(architecture, tmp_path)
-    loaded = load_backbone(path, modality=architecture.modality, num_labels=2, regression=False)
+    loaded = load_backbone(path, modality=architecture.modality, num_labels=2, problem="classification")
     (tmp_path / "model.safetensors").unlink()
     assert read_backbone(path) == (type(loaded.model).__name__, loaded.layout)
 
@@ -172,7 +176,7 @@ def test_reading_what_is_no_model(config: str, tmp_path: Path) -> None:
 def test_a_head_is_reset_from_the_global_generator(tmp_path: Path) -> None:
     architecture = find("RoBERTa")
     path = save(architecture, tmp_path)
-    backbone = load_backbone(path, modality="text", num_labels=2, regression=False)
+    backbone = load_backbone(path, modality="text", num_labels=2, problem="classification")
 
     def head(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
@@ -229,7 +233,7 @@ def test_a_folder_that_holds_no_model(config: str | None, tmp_path: Path) -> Non
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(BackboneError) as raised:
-        load_backbone(str(tmp_path), modality="text", num_labels=2, regression=False)
+        load_backbone(str(tmp_path), modality="text", num_labels=2, problem="classification")
     assert is_one_sentence(raised.value)
     assert str(tmp_path) in str(raised.value)
 
@@ -241,7 +245,7 @@ def test_damaged_weights(damage: str, tmp_path: Path) -> None:
     content = weights.read_bytes()
     weights.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
     with pytest.raises(BackboneError) as raised:
-        load_backbone(path, modality="text", num_labels=2, regression=False)
+        load_backbone(path, modality="text", num_labels=2, problem="classification")
     assert is_one_sentence(raised.value)
 
 
@@ -249,7 +253,7 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     path = save(find("BERT"), tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(BackboneError) as raised:
-        load_backbone(path, modality="text", num_labels=2, regression=False)
+        load_backbone(path, modality="text", num_labels=2, problem="classification")
     assert is_one_sentence(raised.value)
 
 
@@ -258,14 +262,14 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     other = save(find("DistilBERT"), tmp_path / "distilbert")
     (Path(other) / "model.safetensors").rename(Path(path) / "model.safetensors")
     with pytest.raises(BackboneError, match=r"lacks \d+ % of the weights of a BertModel"):
-        load_backbone(path, modality="text", num_labels=2, regression=False)
+        load_backbone(path, modality="text", num_labels=2, problem="classification")
 
 
 @pytest.mark.parametrize(("name", "modality"), [("ViT", "text"), ("BERT", "image")])
 def test_a_model_of_the_other_modality(name: str, modality: str, tmp_path: Path) -> None:
     path = save(find(name), tmp_path)
     with pytest.raises(BackboneError) as raised:
-        load_backbone(path, modality=modality, num_labels=2, regression=False)  # type: ignore[arg-type]
+        load_backbone(path, modality=modality, num_labels=2, problem="classification")  # type: ignore[arg-type]
     assert is_one_sentence(raised.value)
 
 
@@ -273,7 +277,7 @@ def test_an_override_that_the_configuration_does_not_have(tmp_path: Path) -> Non
     path = save(find("BERT"), tmp_path)
     with pytest.raises(BackboneError, match="has no field 'num_layer'"):
         load_backbone(
-            path, modality="text", num_labels=2, regression=False, config_overrides={"num_layer": 1}
+            path, modality="text", num_labels=2, problem="classification", config_overrides={"num_layer": 1}
         )
 
 
@@ -281,3 +285,53 @@ def test_a_hub_id_without_a_network() -> None:
     with pytest.raises(BackboneError) as raised:
         read_config("surely/nobody-has-this-model")
     assert is_one_sentence(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_language_model_keeps_its_own_head(kind: str, tmp_path: Path) -> None:
+    folder = str(save_model(kind, tmp_path, ["to be or not to be"]))
+    backbone = load_backbone(folder, modality="text", problem="causal-lm", num_labels=0)
+    assert backbone.head == ()
+    assert backbone.task_type == "CAUSAL_LM"
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+    body = backbone.model.base_model
+    assert backbone.layout.shape.parameters == sum(p.numel() for p in body.parameters())
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_an_encoder_with_a_decoder_keeps_its_own_head(kind: str, tmp_path: Path) -> None:
+    folder = str(save_model(kind, tmp_path, ["to be or not to be"], around="$A </s>"))
+    backbone = load_backbone(folder, modality="text", problem="seq2seq", num_labels=0)
+    assert (backbone.head, backbone.task_type) == ((), "SEQ_2_SEQ_LM")
+    shape = backbone.layout.shape
+    assert len(shape.layers) == 4
+    assert {"cross_q", "q", "down"} <= set(shape.sites)
+    assert "a decoder of its own" in shape.refused["input"]
+
+
+def test_a_language_model_without_its_head(tmp_path: Path) -> None:
+    folder = save_model("llama", tmp_path, ["to be or not to be"])
+    transformers.AutoModel.from_pretrained(folder).save_pretrained(folder)
+    with pytest.raises(BackboneError, match=r"lacks weights of a LlamaForCausalLM \('lm_head.weight'\)"):
+        load_backbone(str(folder), modality="text", problem="causal-lm", num_labels=0)
+
+
+def test_an_encoder_is_no_causal_language_model(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    transformers.BertLMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError) as raised:
+        load_backbone(str(tmp_path), modality="text", problem="causal-lm", num_labels=0)
+    assert is_one_sentence(raised.value)
+    assert "its tokens see those that come after them" in str(raised.value)
+
+
+def test_a_model_that_cannot_be_for_the_problem(tmp_path: Path) -> None:
+    path = save(find("DistilBERT"), tmp_path)
+    with pytest.raises(
+        BackboneError, match="transformers has no causal language model on a distilbert model"
+    ):
+        load_backbone(path, modality="text", problem="causal-lm", num_labels=0)
+    with pytest.raises(BackboneError, match="has no sequence-to-sequence model on a distilbert model"):
+        load_backbone(path, modality="text", problem="seq2seq", num_labels=0)

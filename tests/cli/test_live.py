@@ -23,7 +23,7 @@ STARTED = Started(
 HEAD = TrialDone(
     number=0,
     kind=TrialKind.HEAD_ONLY,
-    description="head only, lr 0.001",
+    description="no modules, lr 0.001",
     trainable=0,
     share=0.0,
     score=0.7,
@@ -83,7 +83,7 @@ def test_the_display_of_a_search() -> None:
         "hypervolume  0.2500",
         "7  failed        1,500  out of memory.",
         "6  0.9000        1,500  serial 6 in all layers, lr 0.003",
-        "baseline: head only",
+        "baseline: no modules",
     ):
         assert said in shown
 
@@ -141,7 +141,7 @@ def test_elsewhere_it_is_a_line_for_each_event() -> None:
             "study digits goes on: 5 of 20 trials done, 2 workers, at most 2,000 of 200,000 parameters (1.0%); "
             "database postgresql://me:***@host/db",
         ),
-        (HEAD, "[1/20] trial 0: score 0.7000, 0 parameters (0%); baseline: head only, lr 0.001; 8.0 s"),
+        (HEAD, "[1/20] trial 0: score 0.7000, 0 parameters (0%); baseline: no modules, lr 0.001; 8.0 s"),
         (
             POINT,
             "[2/20] trial 6: score 0.9000, 1,500 parameters (0.75%); serial 6 in all layers, lr 0.003; best 0.9000, "

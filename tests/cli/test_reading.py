@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.filled import FOUND, confirm, fill_three
+from report.filled import FOUND, LOSSES, confirm, fill_losses, fill_three
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -121,6 +121,20 @@ def test_before_a_confirmation_its_absence_is_told(db: str) -> None:
     assert f"Not confirmed: {said}" in run("front", "digits", "--db", db).stdout
     confirm(db, {6: (0.7,)})
     assert f"Not confirmed (1 confirming trial complete): {said}" in run("front", "digits", "--db", db).stdout
+
+
+def test_a_front_of_losses(db: str) -> None:
+    fill_losses(db)
+    confirm(db, LOSSES, "text")
+    said = run("front", "text", "--db", db).stdout
+    assert "2.510 ± 0.010" in said
+    assert "-2" not in said
+    assert "What the search said was 0.093 lower on average." in said
+    assert "frozen backbone, nothing trained" in said
+    assert "parameters\n" in said  # no new head that would not be counted
+    shown = run("show", "text", "4", "--db", db).stdout
+    assert "2.4000 loss" in shown
+    assert "the search said 0.110 less" in shown
 
 
 def test_a_trial_and_what_confirms_it(db: str) -> None:

@@ -29,7 +29,7 @@ def test_what_is_by_default_is_not_told() -> None:
     assert line(module("bottleneck", 6, (0,), "attention", position="parallel", activation="relu")) == (
         "parallel 6 on attention in layer 0"
     )
-    assert line() == "head only"
+    assert line() == "no modules"
 
 
 def test_options_are_in_brackets() -> None:
@@ -75,7 +75,7 @@ def test_sizes_that_differ_from_place_to_place() -> None:
 
 def test_training() -> None:
     said = describe(Configuration.of([], 1e-3, {"weight_decay": 0.1, "batch_size": 16}), 2)
-    assert said == "head only, lr 0.001, batch_size 16, weight_decay 0.1"
+    assert said == "no modules, lr 0.001, batch_size 16, weight_decay 0.1"
 
 
 @pytest.mark.parametrize("name", space_names())

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from tiny import save_model
 
 from autopeft.backbones import STARTER
 from autopeft.dsl import trainable_parameters
@@ -31,7 +33,7 @@ class Lab:
     def train(self, configuration: Configuration, folder: Path | None = None) -> Trial:
         """The complete trial of a configuration; its adapter is kept where there is a folder for it."""
         reports = list(self.bench.trial(configuration, 3, folder))
-        values = reports[-1].values
+        values = reports[-1].values  # as a driver keeps them
         return Trial(
             id=7,
             number=7,
@@ -49,7 +51,7 @@ class Lab:
 
 def lab(model: str, path: str, overrides: Mapping[str, Any], data: Path, **task: Any) -> Lab:
     torch.set_num_threads(1)
-    resolved = resolve_task(str(data), max_length=32, **task)
+    resolved = resolve_task(str(data), **{"max_length": 32, **task})
     training = {"epochs": 2, "batch_size": 8}
     bench = Workbench.prepare(path, overrides, resolved.settings, Training(**training))
     shape = bench.backbone.layout.shape
@@ -118,3 +120,56 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Lab:
             pixels = generator.integers(0, 160, (12, 12, 3), dtype=np.uint8) + (60 if label == "light" else 0)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{i}.png")
     return lab(STARTER, STARTER, {}, folder)
+
+
+@pytest.fixture(scope="session")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Names in sentences on a tiny random RoBERTa."""
+    folder = tmp_path_factory.mktemp("tags")
+    names = [("Ann", "B-PER"), ("Bo Li", "B-PER I-PER"), ("Rome", "B-LOC")]
+    rows = []
+    for i in range(60):
+        (name, entity), verb = names[i % 3], ("likes", "sees")[i % 2]
+        rows.append({"tokens": [*name.split(), verb, "it"], "ner_tags": [*entity.split(), "O", "O"]})
+    (folder / "tags.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = save_model("roberta", folder / "roberta", ["Ann likes Rome"], around="<s> $A </s>")
+    return lab("roberta", str(model), {}, folder / "tags.jsonl")
+
+
+@pytest.fixture(scope="session")
+def translations(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Texts from texts on a tiny random T5."""
+    folder = tmp_path_factory.mktemp("translations")
+    rows = [
+        {"source": f"name[{name}] {i % 7}", "target": f"{name} is it"}
+        for i in range(30)
+        for name in ("Ann", "Bo")
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = save_model("t5", folder / "t5", ["name[Ann] is it"], around="$A </s>")
+    return lab("t5", str(model), {}, folder / "pairs.jsonl", metric="chrf", max_length=16)
+
+
+SPEECH = [f"said {name}: to be or not to be {i % 7}" for i in range(60) for name in ("Ann", "Bob")]
+
+
+@pytest.fixture(scope="session")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """One text on a tiny random Llama."""
+    folder = tmp_path_factory.mktemp("lines")
+    (folder / "lines.txt").write_text("\n".join(SPEECH))
+    model = save_model("llama", folder / "llama", SPEECH, around="<s> $A")
+    return lab("llama", str(model), {}, folder / "lines.txt", max_length=24, confirmation_fraction=0.5)
+
+
+@pytest.fixture(scope="session")
+def chats(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Questions with answers, as messages, on a tiny random GPT-2."""
+    folder = tmp_path_factory.mktemp("chats")
+    rows = [
+        {"messages": [{"role": "user", "content": said[:9]}, {"role": "assistant", "content": said[9:]}]}
+        for said in SPEECH
+    ]
+    (folder / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = save_model("gpt2", folder / "gpt2", SPEECH)
+    return lab("gpt2", str(model), {}, folder / "chats.jsonl", metric="perplexity")

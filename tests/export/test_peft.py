@@ -1,5 +1,6 @@
 """The adapter folder: its card's code loads what was trained, and says what peft alone can read."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from autopeft.errors import InputError
 from autopeft.export.peft import export_peft
 from autopeft.nouns import Configuration, Module
+from autopeft.tasks.batches import evaluation_order
+from autopeft.tasks.metrics import METRICS
 
 from .conftest import Lab
 
@@ -76,6 +79,38 @@ def test_the_card_loads_what_was_trained(
     for found in logits:
         assert float((found.argmax(1) == labels).double().mean()) == pytest.approx(stored, abs=1e-4)
         torch.testing.assert_close(found, logits[0], atol=1e-5, rtol=1e-5)
+
+
+QKV = Module("lora", 2, (0, 1), (("sites", ("qkv",)),))
+PREFIX = Module("prefix", 2, (0, 1), (("sites", ("attention",)),))
+
+
+@pytest.mark.parametrize(
+    ("fixture", "modules", "task_type"),
+    [("lines", (LORA,), "CAUSAL_LM"), ("chats", (QKV, PREFIX), None), ("chats", (QKV,), "CAUSAL_LM"), ("lines", (), None), ("tags", (LORA,), "TOKEN_CLS"), ("translations", (LORA,), "SEQ_2_SEQ_LM")],
+)  # fmt: skip
+def test_the_card_loads_what_has_a_target_for_each_token(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    fixture: str,
+    modules: tuple[Module, ...],
+    task_type: str | None,
+) -> None:
+    lab: Lab = request.getfixturevalue(fixture)
+    card = exported(lab, tmp_path, *modules)
+    if task_type:
+        config = json.loads((tmp_path / "exported" / "adapter_config.json").read_text())
+        assert config["task_type"] == task_type
+        assert (config["modules_to_save"] is None) == (task_type != "TOKEN_CLS")
+    assert ("num_labels" in card) == ("the task head" in card) == (task_type == "TOKEN_CLS")
+    bench = lab.bench
+    measure = METRICS[bench.task.metric].measure
+    assert measure is not None
+    stored = float(re.findall(r"validation \| ([\d.]+)", card)[0])
+    order = evaluation_order(bench.data["validation"])
+    for model in loaded(card, tmp_path / "exported"):
+        found = measure(model, bench.batches("validation", order, 8), bench.known)
+        assert found == pytest.approx(stored, abs=1e-3)
 
 
 def test_parts_are_where_the_card_says(texts: Lab, tmp_path: Path) -> None:

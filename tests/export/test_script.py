@@ -160,6 +160,53 @@ def test_pictures_on_the_starter(pictures: Lab, run_here: Run, tmp_path: Path) -
     check_result(tmp_path / "script")
 
 
+def check_sequences(lab: Lab, run_here: Run, folder: Path, modules: list[Module]) -> str:
+    trial = lab.train(configuration(modules))
+    text = written(lab.study, trial, folder)
+    assert run_here(folder)[-1] == trial.measurements["train_loss"]
+    check_result(folder)
+    return text
+
+
+def test_a_text_on_a_decoder(lines: Lab, run_here: Run, tmp_path: Path) -> None:
+    text = check_sequences(lines, run_here, tmp_path, RANKS)
+    assert "AutoModelForCausalLM" in text
+    assert "task_type='CAUSAL_LM'" in text
+    assert "NUM_LABELS" not in text
+    assert "the task head" not in text
+    stored = json.loads((tmp_path / "result.json").read_text())["stored_validation"]
+    assert stored > 0  # the loss itself
+    assert f"Its loss on the validation split was {stored!r}." in text
+
+
+def test_chats_on_a_decoder(chats: Lab, run_here: Run, tmp_path: Path) -> None:
+    fused = [module("lora", 2, ("qkv",)), module("prefix", 2, ("attention",))]
+    check_sequences(chats, run_here, tmp_path, fused)
+    assert "jinja2==" in (tmp_path / "requirements.txt").read_text()
+
+
+def test_tags_of_words(tags: Lab, run_here: Run, tmp_path: Path) -> None:
+    text = check_sequences(tags, run_here, tmp_path, [*RANKS, OURS[1]])
+    assert "AutoModelForTokenClassification" in text
+    assert "task_type='TOKEN_CLS'" in text
+    assert "NUM_LABELS = 4\n" in text
+    assert "LABELS = ['O', 'B-LOC', 'B-PER', 'I-PER']\n" in text
+    assert "seqeval==" in (tmp_path / "requirements.txt").read_text()
+
+
+def test_texts_that_are_generated(translations: Lab, run_here: Run, tmp_path: Path) -> None:
+    modules = [module("lora", 2, ("q", "cross_v"), (0, 1, 2, 3)), module("prefix", 2, ("attention",), (3,))]
+    text = check_sequences(translations, run_here, tmp_path, modules)
+    assert "AutoModelForSeq2SeqLM" in text
+    assert "task_type='SEQ_2_SEQ_LM'" in text
+    assert "DECODER_START = 0\n" in text
+    assert "sacrebleu==" in (tmp_path / "requirements.txt").read_text()
+
+
+def test_a_frozen_decoder(lines: Lab, run_here: Run, tmp_path: Path) -> None:
+    check_sequences(lines, run_here, tmp_path, [])
+
+
 SIZES = {"rank": 4, "block_size": 32, "n_frequency": 50, "density": 0.001, "tokens": 3, "size": 3, "": 1}
 REQUIRED: dict[str, dict[str, Any]] = {
     "adalora": {"target_rank": 2},

@@ -84,6 +84,24 @@ def fill(url: str | Path, name: str = "digits") -> Study:
         return repository.get_study(name)
 
 
+def fill_losses(url: str | Path, name: str = "text") -> Study:
+    """A study of losses, which are kept with their sign changed: 0 frozen, 1 LoRA, 2 to 4 the front."""
+    settings = {**SETTINGS, "task": {**SETTINGS["task"], "metric": "loss", "problem": "causal-lm"}}
+    with Repository.open(str(url)) as repository:
+        study = repository.create_study(name, settings, LIMIT, "autopeft")
+        complete(repository, study, Configuration.of([], 1e-4), 0, -3.0, TrialKind.HEAD_ONLY, test_score=-3.1)
+        complete(repository, study, lora(8, 1e-3), 4_096, -2.5, TrialKind.LORA_QV, test_score=-2.6)
+        for size, trainable, score in ((1, 128, -2.9), (6, 450, -2.5), (24, 1_800, -2.4)):
+            complete(repository, study, serial(size), trainable, score, test_score=score - 0.1)
+        repository.set_reference_score(study.id, -3.0)
+        repository.record_front(study.id, 4, [2, 3, 4], 0.3)
+        return repository.get_study(name)
+
+
+LOSSES = {2: (-2.95, -2.97), 3: (-2.6, -2.62), 4: (-2.5, -2.52), 0: (-3.0, -3.0)}
+"""For `confirm`: all of the front of `fill_losses` is a little worse than the search said, and stays on it."""
+
+
 def confirm(
     url: str | Path, found: dict[int, tuple[float, ...]], name: str = "digits", **further: float
 ) -> None:

@@ -8,7 +8,18 @@ from autopeft.nouns import Configuration, Study, TrialKind
 from autopeft.report import pick, studies_table, summarise, trial_record
 from autopeft.store import Repository
 
-from .filled import FOUND, PARAMETERS, THREE, complete, confirm, empty, fill_three, serial
+from .filled import (
+    FOUND,
+    LOSSES,
+    PARAMETERS,
+    THREE,
+    complete,
+    confirm,
+    empty,
+    fill_losses,
+    fill_three,
+    serial,
+)
 
 
 @pytest.fixture
@@ -273,3 +284,36 @@ def test_the_confirmation_measures_anew(repository: Repository, url: str) -> Non
     record = trial_record(repository, study, 1)
     assert record["confirmed"]["objectives"] == {MEMORY: {"mean": 2.5e6, "standard_error": 0.0}}
     assert record["measurements"][MEMORY] == 3 * 2.0**20
+
+
+def test_losses_are_told_as_they_are(repository: Repository, url: str) -> None:
+    """Searched with their sign changed, shown without; the front is that of low losses."""
+    study = fill_losses(url)
+    before = summarise(repository, study)
+    assert (before.metric, before.direction, before.new_head) == ("loss", "minimize", False)
+    assert [(row.number, row.score, row.test_score) for row in before.front] == [
+        (2, 2.9, pytest.approx(3.0)),
+        (3, 2.5, pytest.approx(2.6)),
+        (4, 2.4, pytest.approx(2.5)),
+    ]
+    assert before.front[-1].best
+    assert before.reference_score == 3.0
+    assert before.baselines[0].score == 3.0
+    confirm(url, LOSSES, "text")
+    after = summarise(repository, study)
+    assert after.by_confirmed
+    assert [row.reported for row in after.front] == pytest.approx([2.96, 2.61, 2.51])
+    best = after.front[-1].confirmed
+    assert best is not None
+    assert (best.validation_mean, best.test_mean) == (pytest.approx(2.50), pytest.approx(2.53))
+    assert best.gap == pytest.approx(0.11)  # the search promised too much, whichever way is better
+    assert after.mean_gap == pytest.approx((0.06 + 0.11 + 0.11) / 3)
+    record = trial_record(repository, study, 4)
+    assert [one["score"] for one in record["scores"]] == pytest.approx([2.5, 2.4])
+    assert [one["score"] for one in record["confirmations"]] == pytest.approx([2.5, 2.52])
+    assert record["measurements"]["test_score"] == pytest.approx(2.5)
+    assert record["measurements"]["train_loss"] == 0.5
+    first = record["confirmations"][0]["number"]
+    assert trial_record(repository, study, first)["measurements"]["confirmation_score"] == 2.5
+    (line,) = [line for line in studies_table(repository) if line["name"] == "text"]
+    assert line["best_score"] == pytest.approx(2.51)

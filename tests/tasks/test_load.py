@@ -452,7 +452,7 @@ def bad(tmp_path: Path, name: str, content: str | bytes) -> str:
         ("a.csv", "text,label\na,1\nb,0,9\n", "row 2 of 'a.csv' has 3 fields.*2 columns"),
         ("a.csv", 'text,label\n"a,1\n', "not a csv file"),
         ("a.csv", b"text,label\n\xff\xfe,1\n", "not UTF-8"),
-        ("a.txt", "text\n", "'.txt' is none of .csv, .tsv, .json, .jsonl, .parquet"),
+        ("a.doc", "text\n", "'.doc' is none of .csv, .tsv, .json, .jsonl, .parquet"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"', "line 2 of 'a.jsonl' is not json"),
         ("a.json", "[1, 2", "not json"),
         ("a.json", "[" * 100_000, "not json"),

@@ -62,11 +62,13 @@ def test_every_regression_score_is_finite(predictions: np.ndarray, targets: np.n
 def test_names() -> None:
     for name, metric in METRICS.items():
         assert name == metric.name
-        check_metric(name, metric.problem)
+        assert (metric.score is None) != (metric.measure is None)
+        for problem in metric.problems:
+            check_metric(name, problem, ("O", "B-PER"))
     assert {default_metric("classification"), default_metric("regression")} == {"accuracy", "pearson"}
     with pytest.raises(UnknownNameError, match="Did you mean 'pearson'"):
         check_metric("person", "regression")
     with pytest.raises(InputError, match="use pearson, spearman"):
         check_metric("f1", "regression")
     with pytest.raises(UnknownNameError):
-        compute("loss", LOGITS, TARGETS)
+        compute("kappa", LOGITS, TARGETS)

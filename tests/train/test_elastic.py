@@ -134,7 +134,9 @@ def test_a_part_of_it_is_the_configuration(bench: Workbench, space: BoundSpace, 
     elastic.close()
     for configuration, answer in zip(configurations, answers, strict=True):
         backbone = bench.backbone
-        attached = attach(backbone.model, backbone.layout, backbone.head, configuration, text=backbone.text)
+        attached = attach(
+            backbone.model, backbone.layout, backbone.head, configuration, task_type=backbone.task_type
+        )
         try:
             with torch.no_grad():
                 for key, tensor in tensors(bench, attached, configuration).items():
