@@ -30,6 +30,7 @@ from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
 
 if TYPE_CHECKING:
+    from autopeft.backbones.storage import Storage
     from autopeft.run import Driver
     from autopeft.tasks.task import Task
 
@@ -124,6 +125,9 @@ def search(
     max_length: int = 128,
     forgetting_data: str | None = None,
     model_config: Mapping[str, Any] | None = None,
+    weights: str = "float32",
+    quantize: str | None = None,
+    spread: bool = False,
     sites: Mapping[str, str] | None = None,
     on_event: Watcher | None = None,
 ) -> SearchResult:
@@ -173,6 +177,9 @@ def search(
             hub id, without labels. By default it is measured on the inputs of the validation examples.
         confirm_fraction: Share of the validation examples that the search does not see, for the confirmation to score on.
         model_config: Fields of the model's configuration to change, such as `{"num_hidden_layers": 2}`.
+        weights: Type of the frozen weights: `float32` or `bfloat16`. What is trained is float32.
+        quantize: `8bit` or `4bit`: the frozen weights are quantised, by bitsandbytes.
+        spread: Whether the model is spread over all GPUs of a worker, if it does not fit one.
         sites: Sites of the model named by hand, site to the end of its path in a layer: `{"q": "attn.q_proj"}`.
         on_event: Called with what happens.
 
@@ -213,12 +220,14 @@ def search(
     if warm_start:
         _check_warm_start(url, warm_start, sampler, study)
     tell(Phase("reading the data"))
+    from autopeft.backbones.storage import check_storage, check_types
     from autopeft.optimize import find_suggester
     from autopeft.optimize.several import find_suggester_of
     from autopeft.optimize.suggest import believe
     from autopeft.tasks.load import resolve_task
     from autopeft.tasks.untouched import find_untouched
 
+    storage = check_storage(weights, quantize, spread)
     task = resolve_task(
         data,
         validation=validation,
@@ -238,8 +247,9 @@ def search(
     tell(Phase("loading the backbone"))
     overrides = dict(model_config or {})
     by_hand = dict(sites or {})
-    path, shape = _inspect(model, task, overrides, by_hand, wanted)
+    path, shape = _inspect(model, task, overrides, by_hand, storage, wanted)
     bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
+    check_types(storage, (part.type.name for part in bound.parts))
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
         "batch_size": batch_size,
@@ -253,6 +263,7 @@ def search(
             "path": path,
             "overrides": overrides,
             **({"sites": by_hand} if by_hand else {}),
+            **({"storage": storage.to_json()} if storage.to_json() else {}),
             "parameters": shape.parameters,
             "layers": len(shape.layers),
             "smallest": bound.smallest,
@@ -309,6 +320,7 @@ def search(
                         {
                             "path": path,
                             "overrides": overrides,
+                            "storage": storage.to_json(),
                             "sites": by_hand,
                             "task": task.settings.to_json(),
                             "training": training,
@@ -416,6 +428,7 @@ def _inspect(
     task: "Task",
     overrides: Mapping[str, Any],
     sites: Mapping[str, str],
+    storage: "Storage",
     objectives: Sequence[Objective],
 ) -> tuple[str, BackboneShape]:
     """The path that workers load, and the shape; the model itself is let go.
@@ -436,6 +449,7 @@ def _inspect(
         num_labels=task.num_labels,
         config_overrides=overrides,
         sites=sites,
+        storage=storage,
     )
     # What cannot be encoded is refused here rather than on every worker.
     preprocessor = load_preprocessor(resolved, task.settings.modality)

@@ -201,7 +201,7 @@ def put_on(
                             own, undo = attach_own(model, layout, module, layer, site, scores, saved=saved)
                             attached.own[own_name(module, layer, site)] = own
                             attached._undo.append(undo)
-        model.add_module(OWN, attached.own.to(device=model.device, dtype=model.dtype))
+        model.add_module(OWN, attached.own.to(model.device))  # float32, whatever the frozen weights are
         if not attached.planned:
             for path in roots:  # a copy, as peft does it: the original keeps its start
                 _replace(model, path, copy.deepcopy(model.get_submodule(path)).requires_grad_(True))

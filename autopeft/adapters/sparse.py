@@ -22,19 +22,22 @@ class _SparseProduct(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, values: torch.Tensor, delta: "SparseDelta") -> torch.Tensor:
         ctx.save_for_backward(x, values)
         ctx.delta = delta
-        return x @ delta.dense(values)
+        return x @ delta.dense(values).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         (gradient,) = gradients
         x, values = ctx.saved_tensors
         delta: SparseDelta = ctx.delta
-        of_x = gradient @ delta.dense(values).T if ctx.needs_input_grad[0] else None
+        of_x = gradient @ delta.dense(values).T.to(gradient.dtype) if ctx.needs_input_grad[0] else None
         of_values = None
         if ctx.needs_input_grad[1]:
-            rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+            rows, columns = (
+                x.reshape(-1, x.shape[-1]).to(gradient.dtype),
+                gradient.reshape(-1, gradient.shape[-1]),
+            )
             of_weight = rows.T @ columns if delta.transposed else columns.T @ rows
-            of_values = of_weight.reshape(-1)[delta.indices]
+            of_values = of_weight.reshape(-1)[delta.indices].to(values.dtype)
         return of_x, of_values, None
 
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel
 
 from autopeft.backbones.heads import Head, Modality, find_head
 from autopeft.backbones.layout import Layout, find_layout
+from autopeft.backbones.storage import PLAIN, Storage, arguments, count
 from autopeft.errors import BackboneError
 from autopeft.nouns import OWN_HEAD, Problem
 
@@ -36,12 +37,14 @@ class Backbone:
         head: Paths of the modules that hold new parameters: the classifier, and what the checkpoint lacks. Empty where the
             head is the checkpoint's own.
         task_type: What peft calls the problem, such as `SEQ_CLS`; None for images, for which it has no name.
+        storage: How the frozen weights are kept.
     """
 
     model: transformers.PreTrainedModel
     layout: Layout
     head: tuple[str, ...]
     task_type: str | None
+    storage: Storage = PLAIN
 
     @property
     def max_positions(self) -> int | None:
@@ -97,6 +100,7 @@ def load_backbone(
     num_labels: int,
     config_overrides: Mapping[str, Any] | None = None,
     sites: Mapping[str, str] | None = None,
+    storage: Storage = PLAIN,
 ) -> Backbone:
     """Load a model with the head for a problem and freeze all of it.
 
@@ -105,9 +109,9 @@ def load_backbone(
         modality: What the task is made of.
         problem: With the modality it says which class of transformers loads the model (`autopeft.backbones.heads`).
         num_labels: Width of a new head.
-        regression: Whether the head predicts a number.
         config_overrides: Fields of the model's configuration to change, such as `num_hidden_layers`.
         sites: Sites that are named by hand, as `find_layout` takes them.
+        storage: How the frozen weights are kept.
 
     Raises:
         BackboneError: The model cannot be read, is not of this modality, its checkpoint lacks its weights, or no
@@ -126,15 +130,16 @@ def load_backbone(
             "num_labels": num_labels,
             "problem_type": "regression" if problem == "regression" else "single_label_classification",
         }
+    auto = getattr(transformers, wanted.auto)
     try:
         with _quiet():
-            model, info = getattr(transformers, wanted.auto).from_pretrained(
+            model, info = auto.from_pretrained(
                 path,
                 ignore_mismatched_sizes=problem not in OWN_HEAD,
                 trust_remote_code=False,
                 output_loading_info=True,
-                dtype=torch.float32,
                 use_safetensors=True,
+                **arguments(storage, auto, config),
                 **overrides,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -146,7 +151,9 @@ def load_backbone(
         head, kept = _own_head(path, model, new, wanted)
     else:
         head, kept = _new_head(path, model, new)
-    return Backbone(model, find_layout(model, kept, sites), head, wanted.task_type)
+    for part in head:
+        model.get_submodule(part).float()  # it is trained
+    return Backbone(model, find_layout(model, kept, sites), head, wanted.task_type, storage)
 
 
 def _new_head(path: str, model: Any, new: set[str]) -> tuple[tuple[str, ...], int]:
@@ -159,8 +166,8 @@ def _new_head(path: str, model: Any, new: set[str]) -> tuple[tuple[str, ...], in
         {name.rpartition(".")[0] for name, _ in model.named_parameters() if name in new or name not in inside}
     )
     head_modules = {id(p) for path_ in head for p in model.get_submodule(path_).parameters(recurse=False)}
-    kept = sum(p.numel() for p in body.parameters() if id(p) not in head_modules)
-    total = sum(p.numel() for p in body.parameters())
+    kept = count(p for p in body.parameters() if id(p) not in head_modules)
+    total = count(body.parameters())
     if kept < (1 - _MOST_MISSING_FRACTION) * total:
         raise BackboneError(
             f"the checkpoint in '{path}' lacks {100 * (1 - kept / total):.0f} % of the weights of a {type(body).__name__}."
@@ -179,7 +186,7 @@ def _own_head(path: str, model: Any, new: set[str], wanted: Head) -> tuple[tuple
         )
     if wanted.task_type == "CAUSAL_LM":
         _check_causal(path, model)
-    return (), sum(p.numel() for p in model.base_model.parameters())
+    return (), count(model.base_model.parameters())
 
 
 def _check_causal(path: str, model: Any) -> None:

@@ -292,6 +292,31 @@ def search(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE",
+            help="Type of the frozen weights: float32 or bfloat16. What is trained is float32.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "float32",
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="8bit|4bit",
+            help="Quantise the frozen weights, for models that are too large otherwise: pip install 'autopeft[large]'.",
+            rich_help_panel=_MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread",
+            help="Spread the model over all GPUs of a worker (--gpus-per-trial 2), if it does not fit one.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = False,
     model_config: Annotated[
         list[str] | None,
         typer.Option(
@@ -426,6 +451,9 @@ def search(
             max_length=max_length,
             forgetting_data=forgetting_data,
             model_config=overrides or None,
+            weights=weights,
+            quantize=quantize,
+            spread=spread,
             sites=by_hand or None,
             on_event=on_event,
         )

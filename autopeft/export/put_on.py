@@ -148,5 +148,5 @@ def _own(configuration: Configuration, backbone: Backbone, found: PutOn) -> list
     if not lines:
         return []
     found.imports.add(Import("torch", "nn"))
-    move = '    model.add_module("autopeft_modules", modules.to(device=model.device, dtype=model.dtype))'
+    move = '    model.add_module("autopeft_modules", modules.to(model.device))'
     return ["    modules = nn.ModuleDict()", *lines, move]

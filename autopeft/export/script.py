@@ -10,8 +10,11 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+import transformers
+
 from autopeft.backbones import STARTER, Backbone, load_backbone, model_path, reset_head
 from autopeft.backbones.heads import find_head
+from autopeft.backbones.storage import Storage, quantization
 from autopeft.confirmation import Confirmed
 from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
@@ -42,10 +45,11 @@ TOLERANCE = 0.01
 is the same to the last digit on a CPU; elsewhere sums are added in another order."""
 
 _REQUIREMENTS = ("datasets", "numpy", "peft", "pillow", "scikit-learn", "scipy", "torch", "transformers")
-# Initialisations of LoRA for which peft imports a package that it does not depend on; metrics with a package of their own.
+# Initialisations of LoRA for which peft imports a package that it does not depend on, metrics with a package of their own, and more.
 _REQUIRED_BY = {
     "corda": "attrs",
     "loftq": "bitsandbytes",
+    "quantised": "bitsandbytes",
     "entity_f1": "seqeval",
     "bleu": "sacrebleu",
     "chrf": "sacrebleu",
@@ -77,22 +81,27 @@ def export_script(study: Study, trial: Trial, folder: Path, anew: Confirmed | No
         num_labels=task.num_labels,
         config_overrides=settings["backbone"]["overrides"],
         sites=settings["backbone"].get("sites"),
+        storage=Storage.from_json(settings["backbone"].get("storage", {})),
     )
     script = _script(study, trial, anew, task, backbone)
     folder.mkdir(parents=True, exist_ok=True)
     write_splits(task, folder / "data")
     if path == STARTER:
         shutil.copytree(model_path(path), folder / "backbone", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "requirements.txt").write_text(_requirements(trial, task), encoding="utf-8")
+    (folder / "requirements.txt").write_text(
+        _requirements(trial, task, quantised=backbone.storage.quantize is not None), encoding="utf-8"
+    )
     (folder / "train.py").write_text(script, encoding="utf-8")
 
 
-def _requirements(trial: Trial, task: Task) -> str:
+def _requirements(trial: Trial, task: Task, *, quantised: bool) -> str:
     used = {dict(module.options).get("init") for module in trial.configuration.modules} | {
         task.settings.metric
     }
     if of_chats(task):
         used.add("chat")
+    if quantised:
+        used.add("quantised")
     further = {package for what, package in _REQUIRED_BY.items() if what in used}
     return "".join(
         f"{name}=={version(name).partition('+')[0]}\n" for name in sorted([*_REQUIREMENTS, *further])
@@ -138,6 +147,10 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
         if of_tokens
         else _whole_part(task)
     )
+    quantizing = ("BitsAndBytesConfig",) if backbone.storage.quantize is not None else ()
+    if quantizing:
+        config = backbone.model.config
+        constants["QUANTIZATION"] = quantization(backbone.storage, getattr(transformers, auto), config)
     imports, sources = inline(
         [
             *put_on.wanted,
@@ -156,10 +169,14 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
             *imports_of(_IMPORTS),
             *part.imports,
             *put_on.imports,
-            *(Import("transformers", name) for name in (auto, preprocessor)),
+            *(Import("transformers", name) for name in (auto, preprocessor, *quantizing)),
         },
     )
-    loading = "model_path(), dtype=torch.float32, **MODEL_CONFIG"
+    loading = f"model_path(), dtype=torch.{backbone.storage.weights}, **MODEL_CONFIG"
+    if backbone.storage.quantize is not None:
+        loading += ', quantization_config=BitsAndBytesConfig(**QUANTIZATION), device_map={"": device}'
+    elif backbone.storage.spread:
+        loading += ', device_map="auto"'
     if settings.problem not in OWN_HEAD:
         loading = f"{loading}, num_labels=NUM_LABELS, ignore_mismatched_sizes=True"
     main = _MAIN.replace("AUTO_MODEL", auto).replace("LOADING", loading)
@@ -175,7 +192,8 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
         part.text,
         main.replace("    SCORE\n", part.score.lstrip("\n"))
         .replace("LOSS_OF", part.loss)
-        .replace("ENCODED", part.encoded),
+        .replace("ENCODED", part.encoded)
+        .replace("    MOVE\n", "    model.to(device)\n" if backbone.storage.moves else ""),
     ]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)
 
@@ -338,7 +356,9 @@ def main():
     if hasattr(preprocessor, "pad_token_id"):
         model.config.get_text_config().pad_token_id = preprocessor.pad_token_id
     model.requires_grad_(False)
-    model.to(device)
+    MOVE
+    for path in HEAD:
+        model.get_submodule(path).float()  # it is trained, whatever the frozen weights are
 
     def batches(split, order, size):
         for start in range(0, len(order), size):

@@ -29,7 +29,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         Args:
             config: `trials`: the first trial, or those of the first pack, each as `Driver.config` gives it.
-            plan: `path`, `overrides`, `sites`, `task`, `training`, `space` (`name`, `text`, `limit`), `objectives` (how each
+            plan: `path`, `overrides`, `storage`, `sites`, `task`, `training`, `space` (`name`, `text`, `limit`), `objectives` (how each
                 is found, those beside score and trainable) and `untouched` (data for `forgetting`, or None) of the study;
                 `threads` for this worker; `cache`, a folder that workers of one machine share, or None; and `verdicts`, the
                 actor of `Verdicts`, or None where no pack can be stopped.
@@ -37,6 +37,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
 
+        from autopeft.backbones.storage import Storage
         from autopeft.tasks.task import TaskSettings
         from autopeft.train import Training, Workbench
 
@@ -54,6 +55,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
                 plan["sites"],
                 untouched=plan["untouched"],
                 cache=self._cache,
+                storage=Storage.from_json(plan["storage"]),
             )
             self._objectives = [find_objective(reference) for reference in plan["objectives"]]
         except AutopeftError as error:

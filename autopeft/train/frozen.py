@@ -159,7 +159,7 @@ class FrozenLayers:
 
         handle = self._layers[depth - 1].register_forward_hook(stop)
         try:
-            with autocast(self._backbone.model.device):
+            with autocast(self._backbone.model, self._backbone.model.device):
                 self._backbone.model(**inputs)
         except _Reached as reached:
             output = reached.output

@@ -45,10 +45,13 @@ def rate_factor(step: int, steps: int, warmup_fraction: float) -> float:
     return (steps - step) / max(1, steps - warmup)
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Products in bfloat16 where the device has them; parameters and sums stay as they are."""
+def autocast(model: nn.Module, device: torch.device) -> torch.autocast:
+    """Products in bfloat16 where the device has them, or the frozen weights are so; parameters and sums stay as they are."""
     has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=has)
+    kept_so = (
+        next(model.parameters()).dtype == torch.bfloat16
+    )  # the first are the embeddings, which are frozen
+    return torch.autocast(device.type, torch.bfloat16, enabled=has or kept_so)
 
 
 def counted(labels: torch.Tensor) -> int:
@@ -84,7 +87,7 @@ def accumulate(
         }
         targets = part.pop("labels").chunk(owners)
         shares = [counted(y) / whole for y, whole in zip(targets, wholes, strict=True)]
-        with autocast(total.device):
+        with autocast(model, total.device):
             logits = model(**part).logits.chunk(owners)
             pairs = zip(logits, targets, shares, strict=True)
             losses = torch.stack([loss_of(x, y) * share for x, y, share in pairs])
@@ -150,6 +153,6 @@ def predict(model: nn.Module, batches: Iterable[dict[str, torch.Tensor]]) -> tor
     with torch.inference_mode():
         for batch in batches:
             inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-            with autocast(batch["labels"].device):
+            with autocast(model, batch["labels"].device):
                 logits.append(model(**inputs).logits.float().cpu())
     return torch.cat(logits)

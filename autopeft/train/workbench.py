@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from autopeft.adapters import Attached
 from autopeft.backbones import Backbone, load_backbone, model_path
+from autopeft.backbones.storage import PLAIN, Storage
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
@@ -65,7 +66,8 @@ class Workbench:
         self.data = data
         self.training = training
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.backbone.model.to(self.device)
+        if backbone.storage.moves:
+            self.backbone.model.to(self.device)
         self._frozen = None if cache is None else FrozenLayers(backbone, cache)
         self._evaluation_batch = _EVALUATION_BATCH
         self._prepared: dict[str, Any] = {}  # by objective: what it needs of the bare backbone
@@ -80,6 +82,7 @@ class Workbench:
         sites: Mapping[str, str] | None = None,
         untouched: Mapping[str, Any] | None = None,
         cache: Path | None = None,
+        storage: Storage = PLAIN,
     ) -> "Workbench":
         """Load backbone and data.
 
@@ -92,6 +95,7 @@ class Workbench:
             untouched: Data that nothing is trained on, as `find_untouched` has them.
             cache: Folder of what the frozen first layers make of these data, for all workers of the study on this machine;
                 None to compute it in every trial. See `autopeft.train.frozen`.
+            storage: How the frozen weights are kept.
 
         Raises:
             BackboneError, DataError: They cannot be loaded, or are not what the study began with.
@@ -105,6 +109,7 @@ class Workbench:
             num_labels=task.num_labels,
             config_overrides=overrides,
             sites=sites,
+            storage=storage,
         )
         preprocessor = load_preprocessor(path, task.modality)
         if task.modality == "text":

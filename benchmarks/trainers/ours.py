@@ -70,6 +70,9 @@ def run(setting: Setting, trials: Sequence[Trial], *, cache: bool) -> tuple[floa
         plan: dict[str, Any] = {
             "path": setting.model,
             "overrides": setting.overrides,
+            "storage": {},
+            "objectives": (),
+            "untouched": None,
             "sites": {},
             "task": task.settings.to_json(),
             "training": {"epochs": training.epochs, "batch_size": training.batch_size},
