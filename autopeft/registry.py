@@ -21,6 +21,8 @@ ENTRY_POINTS = "autopeft.objectives"
 TRADE_OFF = ("score", "trainable")
 """What a search is for where nothing else is said."""
 
+_MEANING = ("direction", "unit", "title", "short", "log")
+
 FEWEST_OBJECTIVES, MOST_OBJECTIVES = 2, 4
 """Of a search: of one alone there is no front, and of five nearly every trial is on it."""
 
@@ -187,9 +189,28 @@ def find_objectives(references: str | Sequence[str]) -> tuple[tuple[str, ...], t
     return tuple(found[name][0] for name in names), tuple(found[name][1] for name in names)
 
 
+def recorded(reference: str, objective: Objective) -> dict[str, Any]:
+    """An objective as a study's settings hold it: how it is found, and what its values mean without it; JSON."""
+    meaning = {name: getattr(objective, name) for name in _MEANING}
+    return {"reference": reference, "name": objective.name, **meaning}
+
+
 def objectives_of(settings: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """The objectives of a study, by its settings: score and trainable, unless they say others."""
-    return tuple(find_objective(reference) for reference in settings.get("objectives", TRADE_OFF))
+    """The objectives of a study, by its settings: score and trainable, unless they say others.
+
+    Values mean what they meant when the study was made; of an objective that is not to be found any more they can still be
+    read, and no more measured.
+    """
+    if "objectives" not in settings:
+        return tuple(find_objective(name) for name in TRADE_OFF)
+    found = []
+    for one in settings["objectives"]:
+        meaning = {name: one[name] for name in _MEANING}
+        try:
+            found.append(replace(find_objective(one["reference"]), name=one["name"], **meaning))
+        except InputError:
+            found.append(Objective(one["name"], **meaning))
+    return tuple(found)
 
 
 def _load(module: str, attribute: str) -> Objective:

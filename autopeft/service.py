@@ -21,7 +21,14 @@ from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
 from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
-from autopeft.registry import TRADE_OFF, Objective, find_objectives, objectives_of
+from autopeft.registry import (
+    TRADE_OFF,
+    Objective,
+    find_objective,
+    find_objectives,
+    objectives_of,
+    recorded,
+)
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
@@ -533,8 +540,10 @@ def _find_study(
         chosen = earlier.choose(repository, settings.get("warm_start", ()))
         observed = earlier.observed(repository, chosen, space, settings["backbone"])
         backbone = {**settings["backbone"], "shape": space.shape.to_json()}
-        recorded = {**settings, "backbone": backbone, **({"warm_start": chosen} if chosen else {})}
-        return repository.create_study(name, recorded, space.limit, space.name), False, observed
+        kept = {**settings, "backbone": backbone, **({"warm_start": chosen} if chosen else {})}
+        if "objectives" in settings:
+            kept["objectives"] = [recorded(one, find_objective(one)) for one in settings["objectives"]]
+        return repository.create_study(name, kept, space.limit, space.name), False, observed
     changed = _differences(_as_asked(record.settings), settings)
     if changed:
         listed = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
@@ -547,11 +556,14 @@ def _find_study(
 
 
 def _as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's settings without what only its making added: the backbone's shape, the trials of a warm start."""
+    """A study's settings without what only its making added: the backbone's shape, the trials of a warm start, what
+    objectives mean."""
     backbone = {name: value for name, value in settings["backbone"].items() if name != "shape"}
     asked = {"fidelity": "none", "probe": False, **settings, "backbone": backbone}
     if "warm_start" in settings:
         asked["warm_start"] = [one["study"] for one in settings["warm_start"]]
+    if "objectives" in settings:
+        asked["objectives"] = [one["reference"] for one in settings["objectives"]]
     return asked
 
 

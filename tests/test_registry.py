@@ -1,3 +1,4 @@
+import json
 import math
 from importlib.metadata import EntryPoint
 
@@ -12,6 +13,7 @@ from autopeft.registry import (
     find_objectives,
     objectives,
     objectives_of,
+    recorded,
     space_names,
     space_text,
 )
@@ -66,7 +68,11 @@ def test_what_a_search_is_for() -> None:
     references, found = find_objectives(["score", f"{__name__}:JOULES"])
     assert references == ("score", f"{__name__}:JOULES")
     assert found[1].about == "Heat of the machine room."
-    assert objectives_of({"objectives": list(references)}) == found
+    written = [recorded(reference, one) for reference, one in zip(references, found, strict=True)]
+    assert objectives_of({"objectives": json.loads(json.dumps(written))}) == found
+    gone = {**written[1], "reference": "no_such_package:X"}  # what it meant is still known
+    (left,) = objectives_of({"objectives": [gone]})
+    assert (left.name, left.unit, left.direction, left.measure) == ("joules", "J", "minimize", None)
     assert [o.name for o in objectives_of({})] == ["score", "trainable"]
 
 

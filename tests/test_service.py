@@ -13,7 +13,7 @@ from tiny import make_tokenizer, save_model
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.errors import BackboneError, InputError, StudyError
 from autopeft.nouns import BackboneShape, Trial
-from autopeft.registry import Objective, find_objectives, space_text
+from autopeft.registry import Objective, find_objectives, objectives_of, space_text
 from autopeft.service import _find_study, _inspect, _is_complete, search
 from autopeft.store import Repository
 from autopeft.tasks.load import resolve_task
@@ -135,7 +135,7 @@ def test_an_objective_that_a_backbone_does_not_offer_is_refused() -> None:
 def test_a_study_of_other_objectives_is_complete_when_its_own_front_is_confirmed(
     repository: Repository,
 ) -> None:
-    study = repository.create_study("s", settings(objectives=["score", "adapter_bytes"]), 5_000, "autopeft")
+    study, _, _ = _find_study(repository, "s", settings(objectives=["score", "adapter_bytes"]), bound())
     space = bound()
     assert not _is_complete(repository, study, space, 1, 0)
     trial(repository, "s", 0)  # without its bytes it is on no front
@@ -146,7 +146,10 @@ def test_a_study_of_other_objectives_is_complete_when_its_own_front_is_confirmed
 
 
 def test_a_study_says_its_objectives_only_where_they_are_others(repository: Repository) -> None:
-    study = repository.create_study("s", settings(objectives=["score", "adapter_bytes"]), 5_000, "autopeft")
-    assert _find_study(repository, "s", dict(study.settings), bound())[1]
+    asked = settings(objectives=["score", "adapter_bytes"])
+    study, _, _ = _find_study(repository, "s", asked, bound())
+    assert study.settings["objectives"][1]["unit"] == "bytes"
+    assert [objective.name for objective in objectives_of(study.settings)] == ["score", "adapter_bytes"]
+    assert _find_study(repository, "s", asked, bound()) == (study, True, [])
     with pytest.raises(StudyError, match=r'objectives was \["score", "adapter_bytes"\], now null'):
         _find_study(repository, "s", settings(), bound())

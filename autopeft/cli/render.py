@@ -123,10 +123,10 @@ def draw_front(summary: Summary, width: int) -> RenderableType:
         for row in group:
             strong = "bold" if row.knee or row.best else ""
             first, *more = scores(summary, row, width)
-            more += [show_value(row.reported_objective(one["name"]), one["unit"]) for one in columns]
+            more += [_objective(summary, row, one) for one in columns]
             about = [_configuration(row, summary)]
             about += [
-                f"{one['title'].lower()} {show_value(row.reported_objective(one['name']), one['unit'])}"
+                f"{one['title'].lower()} {_objective(summary, row, one)}"
                 for one in others
                 if one not in columns
             ]
@@ -142,6 +142,13 @@ def draw_front(summary: Summary, width: int) -> RenderableType:
         table.add_section()
     foot = Text("\n".join(_sureness(summary)), style="dim")
     return Group(head, Padding(table, (1, 0, 1, 2)), Padding(foot, (0, 0, 1, 2)))
+
+
+def _objective(summary: Summary, row: Row, one: Mapping[str, Any]) -> str:
+    """What a row says of an objective: the confirmed mean where the scores are confirmed ones, else the trial's own."""
+    name = one["name"]
+    value = row.reported_objective(name) if summary.by_confirmed else row.objectives.get(name)
+    return show_value(value, one["unit"])
 
 
 def _scores(summary: Summary, row: Row | None, width: int) -> list[str]:
@@ -241,7 +248,7 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
         table.add_row(
             Text(line["name"], style="bold"),
             *more,
-            *(() if usual else (Text(_named(line["objectives"])),)),
+            *(() if usual else (Text(",".join(line["objectives"])),)),
             line["budget"],
             str(line["complete"]),
             str(line["stopped"] or "–"),
@@ -251,11 +258,6 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
             show_score(line["hypervolume"]),
         )
     return Padding(table, (1, 0, 1, 2))
-
-
-def _named(names: Sequence[str]) -> str:
-    known = objectives()
-    return ",".join(known[name].typed if name in known else name for name in names)
 
 
 def draw_trial(record: Mapping[str, Any]) -> RenderableType:
@@ -293,7 +295,13 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     by_epoch = "  ".join(show_score(one["score"]) for one in record["scores"])
     facts += [("by epoch", by_epoch)] if by_epoch else []
     facts += _confirmation(record)
-    facts += [_measurement(name, value) for name, value in record["measurements"].items()]
+    own = {one["name"]: one for one in record["objectives"]}
+    facts += [
+        (own[name]["title"], show_value(value, own[name]["unit"]))
+        if name in own
+        else _measurement(name, value)
+        for name, value in record["measurements"].items()
+    ]
     if record["ranking"]:
         facts.append(
             ("Ranked", f"{len(record['ranking'])} configurations, by what could be gained at first:")
@@ -318,10 +326,9 @@ def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         more = (found["gap"] >= 0) == (record["direction"] == "maximize")
         gap = f"the search said {abs(found['gap']):.3f} {'more' if more else 'less'}"
         facts.append(("Confirmed", f"{mean} over {_many(found['seeds'], 'seed')}; {gap}"))
-        known = objectives()
+        known = {one["name"]: one for one in record["objectives"]}
         for name, one in found["objectives"].items():
-            unit = known[name].unit if name in known else ""
-            facts.append(("", f"{_measurement(name, one['mean'])[0]} {_about(one, unit)}"))
+            facts.append(("", f"{known[name]['title']} {_about(one, known[name]['unit'])}"))
     by_seed = "  ".join(
         f"{show_score(one['score']) if one['status'] == 'complete' else one['status']} (trial {one['number']})"
         for one in record["confirmations"]

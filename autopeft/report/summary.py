@@ -99,8 +99,7 @@ class Summary:
         metric: What scores are.
         direction: Which way it is better: `maximize` or `minimize`.
         new_head: Whether a new task head is trained beside the modules; else the backbone has the head that it came with.
-        objectives: What the study is for, in order: `name`, `title`, `unit`, `direction`, and whether it is `known` before
-            training.
+        objectives: What the study is for, in order: `name`, `short` (as it is typed), `title`, `unit`, `direction`.
         budget: As it was given, such as `0.5%`.
         limit: The budget in trainable parameters.
         backbone_parameters: Parameters of the backbone, the task head not counted.
@@ -201,7 +200,7 @@ def summarise(repository: "Repository", study: Study) -> Summary:
 def trial_record(repository: "Repository", study: Study, number: int) -> dict[str, Any]:
     """Everything the database knows of one trial, as plain JSON.
 
-    Keys as the fields of `Trial`, with `study`, `key`, `description` and `share` added; `scores` is a list of
+    Keys as the fields of `Trial`, with `study`, `key`, `description`, `share` and the study's `objectives` added; `scores` is a list of
     objects with `epoch` and `score`. `confirmed` is as in `Row`, or None; `confirmations` are the trials that train its
     configuration anew (`number`, `seed`, `status`, `score`: the confirmed one); of such a trial, `confirms` are the
     numbers of those that it trains anew. Of a probe, `ranking` are the configurations that it ranked, the best first
@@ -227,6 +226,7 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
         "share": row.share,
         "metric": metric,
         "direction": direction(metric),
+        "objectives": [_described(objective) for objective in objectives_of(study.settings)],
         "score": row.score,
         "scores": [
             {"epoch": epoch, "score": oriented(metric, score)}
@@ -266,7 +266,7 @@ def _ranking(study: Study, trial: Trial) -> list[dict[str, Any]]:
 def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     """Every study in a line, newest first, as plain JSON.
 
-    Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `objectives` (names), `budget`, `limit`; trials of the search that are
+    Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `objectives` (as they are typed), `budget`, `limit`; trials of the search that are
     `complete`, `stopped`, `failed`, `running` and `waiting`; `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
     (by the search's own scores), each None before the first.
 
@@ -284,7 +284,7 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
                 "data": summary.data,
                 "space": summary.space,
                 "metric": summary.metric,
-                "objectives": [objective["name"] for objective in summary.objectives],
+                "objectives": [objective["short"] for objective in summary.objectives],
                 "budget": summary.budget,
                 "limit": summary.limit,
                 **summary.counts,
@@ -391,10 +391,10 @@ def _row(
 def _described(objective: Objective) -> dict[str, Any]:
     return {
         "name": objective.name,
+        "short": objective.typed,
         "title": objective.title or objective.name,
         "unit": objective.unit,
         "direction": objective.direction,
-        "known": objective.known,
     }
 
 

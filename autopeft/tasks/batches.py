@@ -3,6 +3,7 @@
 Notation: n examples, b of them in a batch, t tokens of the longest of those b.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -37,7 +38,7 @@ class EncodedText:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> torch.Tensor:
         """Tokens of each example, ``(n,)``, int64."""
         return torch.tensor([len(ids) for ids in self.features["input_ids"]], dtype=torch.int64)
@@ -65,7 +66,7 @@ class EncodedImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> torch.Tensor:
         """All equal: an image has one size, ``(n,)``, int64."""
         return torch.ones(len(self), dtype=torch.int64)

@@ -5,6 +5,7 @@ On torch alone: a training script has the source of all of it.
 Notation: n examples, b of them in a batch, t tokens of the longest of those b, v numbers that a token may be predicted to be.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class EncodedSequences:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> torch.Tensor:
         """Tokens of each example, ``(n,)``, int64."""
         return torch.tensor([len(ids) for ids in self.inputs], dtype=torch.int64)

@@ -23,7 +23,8 @@ from autopeft.tasks.load import load_task
 from autopeft.tasks.metrics import METRICS, compute, measured
 from autopeft.tasks.preprocessor import load_preprocessor
 from autopeft.tasks.sequences import EncodedSequences, Known, token_loss
-from autopeft.tasks.task import TaskSettings
+from autopeft.tasks.stored import encoded_once
+from autopeft.tasks.task import Split, TaskSettings
 from autopeft.tasks.untouched import load_untouched
 from autopeft.train.checkpointing import checkpointed
 from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
@@ -121,14 +122,14 @@ class Workbench:
             "test": loaded.test,
         }
         start = getattr(backbone.model.config, "decoder_start_token_id", None)
-        data = {
-            name: encode(split, task, preprocessor, start)
-            for name, split in splits.items()
-            if split is not None
-        }
+
+        def encoded(name: str, split: Split, how: TaskSettings) -> Encoded:
+            make = functools.partial(encode, split, how, preprocessor, start)
+            return make() if cache is None else encoded_once(cache / "encoded" / name, make, preprocessor)
+
+        data = {name: encoded(name, split, task) for name, split in splits.items() if split is not None}
         if untouched is not None:
-            second, how = load_untouched(untouched, task)
-            data["untouched"] = encode(second, how, preprocessor)
+            data["untouched"] = encoded("untouched", *load_untouched(untouched, task))
         return cls(backbone, task, data, training, sites, cache, preprocessor)
 
     def trial(

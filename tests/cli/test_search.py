@@ -104,6 +104,10 @@ def test_the_defaults(service: Service) -> None:
         "confirm_fraction": 0.5,
         "confirm_seeds": 3,
         "max_length": 128,
+        "weights": "float32",
+        "spread": False,
+        "gradient_checkpointing": False,
+        **dict.fromkeys(("pack", "quantize", "patience")),
         **dict.fromkeys(("seconds", "workers", "gpus_per_trial", "ray_address", "study", "db", "epochs")),
         **dict.fromkeys(("validation", "test", "text", "text_pair", "image", "label", "problem", "metric")),
         "model_config": None,
@@ -137,9 +141,14 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("--sites", "q=attn.q", "--sites", "o=attn.out"),
         *("--warm-start", "one", "--warm-start", "two"),
         *("--objectives", "score,forgetting", "--forgetting-data", "f.csv"),
+        *("--pack", "4", "--patience", "2", "--gradient-checkpointing"),
+        *("--weights", "bfloat16", "--quantize", "4bit", "--spread"),
     )
     assert result.exit_code == 0, result.output
     del service.asked["on_event"]
+    further = {"pack": 4, "patience": 2, "gradient_checkpointing": True}
+    further |= {"weights": "bfloat16", "quantize": "4bit", "spread": True}
+    assert {name: service.asked.pop(name) for name in further} == further
     assert service.asked == {
         "model": "m",
         "data": "d.csv",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.nouns import Configuration, Module, Study, Trial, TrialKind
+from autopeft.registry import find_objective, recorded
 from autopeft.store import Repository
 
 LAYERS = 4
@@ -139,6 +140,7 @@ def empty(url: str | Path, name: str = "new") -> Study:
 
 
 THREE = ("score", "trainable", "training_memory_bytes")
+OBJECTIVES = [recorded(name, find_objective(name)) for name in THREE]
 
 
 def fill_three(url: str | Path, name: str = "three") -> Study:
@@ -148,7 +150,7 @@ def fill_three(url: str | Path, name: str = "three") -> Study:
     """
     mib = 2.0**20
     with Repository.open(str(url)) as repository:
-        study = repository.create_study(name, {**SETTINGS, "objectives": list(THREE)}, LIMIT, "autopeft")
+        study = repository.create_study(name, {**SETTINGS, "objectives": OBJECTIVES}, LIMIT, "autopeft")
         head = Configuration.of([], 1e-3)
         complete(repository, study, head, 0, 0.4, TrialKind.HEAD_ONLY, training_memory_bytes=mib)
         for size, trainable, score, memory in (

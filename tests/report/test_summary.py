@@ -11,7 +11,9 @@ from autopeft.store import Repository
 from .filled import (
     FOUND,
     LOSSES,
+    OBJECTIVES,
     PARAMETERS,
+    SETTINGS,
     THREE,
     complete,
     confirm,
@@ -245,10 +247,10 @@ def test_the_front_of_other_objectives(repository: Repository, url: str) -> None
     assert [one["name"] for one in summary.objectives] == list(THREE)
     assert summary.objectives[2] == {
         "name": MEMORY,
+        "short": "memory",
         "title": "Training memory",
         "unit": "bytes",
         "direction": "minimize",
-        "known": False,
     }
     assert [(row.number, row.knee, row.best) for row in summary.front] == [
         (1, False, False),
@@ -262,8 +264,8 @@ def test_the_front_of_other_objectives(repository: Repository, url: str) -> None
     assert json.loads(json.dumps(summary.to_json(), allow_nan=False))["objectives"][2]["unit"] == "bytes"
     assert (pick(repository, study, "knee").number, pick(repository, study, "best").number) == (3, 5)
     three, digits = studies_table(repository)
-    assert (three["objectives"], three["best_score"]) == (list(THREE), 0.9)
-    assert digits["objectives"] == list(THREE[:2])
+    assert (three["objectives"], three["best_score"]) == (["score", "trainable", "memory"], 0.9)
+    assert digits["objectives"] == ["score", "trainable"]
 
 
 def test_the_confirmation_measures_anew(repository: Repository, url: str) -> None:
@@ -317,3 +319,22 @@ def test_losses_are_told_as_they_are(repository: Repository, url: str) -> None:
     assert trial_record(repository, study, first)["measurements"]["confirmation_score"] == 2.5
     (line,) = [line for line in studies_table(repository) if line["name"] == "text"]
     assert line["best_score"] == pytest.approx(2.51)
+
+
+def test_a_study_is_read_without_the_package_of_its_objective(repository: Repository) -> None:
+    gone = {
+        "reference": "gone:JOULES",
+        "name": "joules",
+        "unit": "J",
+        "title": "Heat",
+        "short": "",
+        "log": True,
+    }
+    settings = {**SETTINGS, "objectives": [OBJECTIVES[0], {**gone, "direction": "minimize"}]}
+    study = repository.create_study("hot", settings, 2_000, "autopeft")
+    for size, score, joules in ((1, 0.5, 10.0), (2, 0.6, 40.0), (3, 0.55, 80.0)):
+        complete(repository, study, serial(size), 100 * size, score, joules=joules)
+    summary = summarise(repository, study)
+    assert [row.number for row in summary.front] == [0, 1]
+    assert summary.objectives[1]["title"] == "Heat"
+    assert studies_table(repository)[0]["objectives"] == ["score", "joules"]
