@@ -120,7 +120,12 @@ def load_backbone(
     config = read_config(path)
     wanted = find_head(modality, problem)
     if type(config) not in getattr(transformers, wanted.known):
-        raise BackboneError(f"transformers has no {wanted.title} on a {config.model_type} model ('{path}').")
+        others = (other for other in OWN_HEAD if problem in OWN_HEAD and modality == "text")
+        fitting = [o for o in others if type(config) in getattr(transformers, find_head("text", o).known)]
+        raise BackboneError(
+            f"transformers has no {wanted.title} on a {config.model_type} model ('{path}').",
+            f"It is one for --problem {fitting[0]}." if fitting else "",
+        )
     overrides = dict(config_overrides or {})
     unknown = [name for name in overrides if not hasattr(config, name)]
     if unknown:

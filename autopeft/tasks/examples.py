@@ -18,33 +18,21 @@ def sequence_split(settings: TaskSettings, table: Table) -> Split:
     Raises:
         DataError: A column is absent, or a row does not hold what the problem needs.
     """
-    assert settings.text is not None
+    text, label = settings.text, settings.label
+    assert text is not None
     if settings.problem == "token-classification":
-        assert settings.label is not None
-        words, tags = word_lists(table, settings.text), tag_lists(table, settings.label)
+        assert label is not None
+        words, tags = word_lists(table, text), tag_lists(table, label)
         _refuse_uneven(table, words, tags)
         return Split(
             tuple(words), objects([_indices(table, row, settings.labels) for row in enumerate(tags, 1)])
         )
-    if settings.label is None and not _has_chats(table, settings.text):
-        lines = table.columns.get(settings.text, ())
-        texts = [text or "" for text in lines] if _all_texts(lines) else _texts(table, settings.text)
-        return Split(tuple(texts), objects(texts))
-    if settings.label is None:
-        chats = [_chat(table, settings.text, row) for row in enumerate(table.columns[settings.text], 1)]
-        for row, chat in enumerate(chats, start=1):
-            if not any(role == ANSWERS for role, _ in chat):
-                raise DataError(
-                    f"row {row} of '{table.name}' has no message of the {ANSWERS} in column '{settings.text}', so nothing to learn."
-                )
-        return Split(((),) * len(chats), objects(chats))
-    if settings.problem == "causal-lm" and _has_chats(table, settings.text):
-        both = [
-            [_chat(table, name, row) for row in enumerate(_column(table, name), 1)]
-            for name in (settings.text, settings.label)
-        ]
-        return Split(tuple(both[0]), objects(both[1]))
-    return Split(tuple(_texts(table, settings.text)), objects(_texts(table, settings.label)))
+    if settings.problem == "causal-lm" and _has_chats(table, text):
+        return _chat_split(table, text, label)
+    if label is not None:
+        return Split(tuple(_texts(table, text)), objects(_texts(table, label)))
+    texts = _lines(table, text)
+    return Split(tuple(texts), objects(texts))
 
 
 def tag_names(table: Table, column: str) -> tuple[str, ...]:
@@ -133,9 +121,27 @@ def _texts(table: Table, column: str) -> list[str]:
     return list(values)
 
 
-def _all_texts(values: Sequence[Any]) -> bool:
-    """Whether there are texts and nothing else; an empty line is part of a text."""
-    return bool(values) and all(value is None or isinstance(value, str) for value in values)
+def _lines(table: Table, column: str) -> list[str]:
+    """Texts of which some may be empty: an empty line is part of a text."""
+    values = _column(table, column)
+    if all(value is None or isinstance(value, str) for value in values):
+        return [value or "" for value in values]
+    return _texts(table, column)  # which says what is wrong
+
+
+def _chat_split(table: Table, text: str, label: str | None) -> Split:
+    """Chats with nothing before them, or prompts and completions that are chats."""
+    chats = [_chat(table, text, row) for row in enumerate(_column(table, text), 1)]
+    if label is None:
+        prompts: list[Chat] = [()] * len(chats)
+    else:
+        prompts, chats = chats, [_chat(table, label, row) for row in enumerate(_column(table, label), 1)]
+    for row, chat in enumerate(chats, start=1):
+        if not any(role == ANSWERS for role, _ in chat):
+            raise DataError(
+                f"row {row} of '{table.name}' has no message of the {ANSWERS} in column '{label or text}', so nothing to learn."
+            )
+    return Split(tuple(prompts), objects(chats))
 
 
 def _has_chats(table: Table, column: str) -> bool:

@@ -333,5 +333,11 @@ def test_a_model_that_cannot_be_for_the_problem(tmp_path: Path) -> None:
         BackboneError, match="transformers has no causal language model on a distilbert model"
     ):
         load_backbone(path, modality="text", problem="causal-lm", num_labels=0)
-    with pytest.raises(BackboneError, match="has no sequence-to-sequence model on a distilbert model"):
+    with pytest.raises(
+        BackboneError, match="has no sequence-to-sequence model on a distilbert model"
+    ) as raised:
         load_backbone(path, modality="text", problem="seq2seq", num_labels=0)
+    assert "--problem" not in str(raised.value)
+    folder = str(save_model("t5", tmp_path / "t5", ["to be"], around="$A </s>"))
+    with pytest.raises(BackboneError, match=r"on a t5 model .* It is one for --problem seq2seq\."):
+        load_backbone(folder, modality="text", problem="causal-lm", num_labels=0)

@@ -140,6 +140,8 @@ def test_tags_of_the_hub_are_numbers_with_names(tmp_path: Path) -> None:
         ([{"prompt": "a", "completion": " "}], {}, "row 1 of 'a.jsonl' has no text in column 'completion'"),
         ([{"prompt": "a", "completion": 3}], {}, "row 1 .* 'completion', but a value of type int"),
         ([{"messages": CHAT[:1]}], {}, "row 1 .* has no message of the assistant"),
+        ([{"prompt": CHAT[:1], "completion": CHAT[:1]}], {}, "row 1 .* of the assistant in column 'completion'"),
+        ([{"prompt": CHAT[:1], "completion": "so"}], {}, "row 1 .* has no list of messages in column 'completion'"),
         ([{"messages": [{"role": "user"}]}], {}, "row 1 .* has no list of messages .* each needs a role and a content"),
         ([{"tokens": ["a", "b"], "tags": ["O"]}], {}, "every word of 'a.jsonl' has the tag 'O'"),
         ([{"tokens": ["a", "b"], "tags": ["O", "X", "O"]}], {}, "row 1 of 'a.jsonl' has 2 words, but 3 tags"),
