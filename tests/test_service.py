@@ -10,6 +10,7 @@ from report.filled import complete  # tests/report
 from shapes import VIT
 from tiny import make_tokenizer, save_model
 
+from autopeft.backbones.storage import PLAIN
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.errors import BackboneError, InputError, StudyError
 from autopeft.nouns import BackboneShape, Trial
@@ -26,12 +27,12 @@ def test_what_cannot_be_encoded_is_refused_before_anything_starts(tmp_path: Path
     (tmp_path / "chats.jsonl").write_text((json.dumps({"messages": chat}) + "\n") * 12)
     task = resolve_task(str(tmp_path / "chats.jsonl"))
     model = save_model("gpt2", tmp_path / "gpt2", ["why so"])
-    _, shape = _inspect(str(model), task, {}, {})
+    _, shape = _inspect(str(model), task, {}, {}, PLAIN, ())
     assert shape.parameters > 0
     make_tokenizer(["why so"], chat=False).save_pretrained(model)
     (model / "chat_template.jinja").unlink()
     with pytest.raises(BackboneError, match="has no chat template"):
-        _inspect(str(model), task, {}, {})
+        _inspect(str(model), task, {}, {}, PLAIN, ())
     larger = make_tokenizer(["why so"])
     larger.add_tokens([f"<{i}>" for i in range(300)])
     larger.save_pretrained(model)
@@ -39,7 +40,7 @@ def test_what_cannot_be_encoded_is_refused_before_anything_starts(tmp_path: Path
         BackboneError,
         match=r"tokens that the model does not know: one has the number \d+, and the model has \d+",
     ):
-        _inspect(str(model), task, {}, {})
+        _inspect(str(model), task, {}, {}, PLAIN, ())
 
 
 @pytest.fixture
@@ -128,8 +129,8 @@ def test_an_objective_that_a_backbone_does_not_offer_is_refused() -> None:
     task = resolve_task("starter")
     dark = Objective("joules", "minimize", measure=lambda t: 1.0, objection=lambda b, t: "there is no meter")
     with pytest.raises(BackboneError, match="'joules' cannot be measured on 'starter': there is no meter"):
-        _inspect("starter", task, {}, {}, [dark])
-    assert _inspect("starter", task, {}, {}, find_objectives("score,density")[1])[0] == "starter"
+        _inspect("starter", task, {}, {}, PLAIN, [dark])
+    assert _inspect("starter", task, {}, {}, PLAIN, find_objectives("score,density")[1])[0] == "starter"
 
 
 def test_a_study_of_other_objectives_is_complete_when_its_own_front_is_confirmed(

@@ -32,7 +32,7 @@ def put_bias(model: nn.Module, paths: Sequence[str]) -> tuple[nn.Module, Callabl
     delta = BiasDelta([bias.numel() for _, bias in biases])
 
     def adds(number: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
-        return lambda module, args, y: y + delta.deltas[number]
+        return lambda module, args, y: y + delta.deltas[number].to(y.dtype)
 
     handles = [module.register_forward_hook(adds(number)) for number, (module, _) in enumerate(biases)]
 

@@ -50,7 +50,7 @@ def put_serial(
 
     def add(module: nn.Module, args: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
         after: torch.Tensor = bottleneck(y)
-        return y + after
+        return y + after.to(y.dtype)
 
     return bottleneck, model.get_submodule(last).register_forward_hook(add).remove
 
@@ -99,7 +99,7 @@ def put_parallel(
                     f"{tuple(y.shape[:-1])}: nothing can be beside it; use position: serial."
                 )
             beside = beside.reshape(y.shape)  # the block has put all tokens in one row, in their order
-        return y + beside
+        return y + beside.to(y.dtype)
 
     handles = [
         model.get_submodule(_around(model, first, last)).register_forward_pre_hook(begin),

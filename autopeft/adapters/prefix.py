@@ -101,7 +101,7 @@ def _prefixed(implementation: str) -> Callable[..., tuple[torch.Tensor, torch.Te
         prefix = getattr(module, ATTRIBUTE, None)
         if prefix is not None:
             scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-            output = output + prefix(query, key.shape[1], scaling)
+            output = output + prefix(query, key.shape[1], scaling).to(output.dtype)
         return output, weights
 
     return attention

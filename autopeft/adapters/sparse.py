@@ -128,6 +128,6 @@ def put_sparse(
 
     def add(module: nn.Module, args: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
         change: torch.Tensor = delta(args[0])
-        return y + change
+        return y + change.to(y.dtype)
 
     return delta, linear.register_forward_hook(add).remove
