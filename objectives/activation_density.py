@@ -61,7 +61,7 @@ def measure(trained: "Trained") -> float:
         with torch.inference_mode():
             for inputs in trained.bench.inputs("validation", _EXAMPLES):
                 mask = inputs.get("attention_mask")
-                trained.attached.runner(**inputs)
+                trained.bench.run(trained.attached.runner, inputs)
     finally:
         for hook in hooks:
             hook.remove()

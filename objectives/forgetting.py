@@ -46,7 +46,7 @@ def _states(bench: "Workbench", runner: "nn.Module") -> "Iterator[Tensor]":
     split = "untouched" if "untouched" in bench.data else "validation"
     for inputs in bench.inputs(split, _EXAMPLES):
         with torch.inference_mode():
-            output = runner(**inputs, output_hidden_states=True)
+            output = bench.run(runner, {**inputs, "output_hidden_states": True})
         layers = output.get("hidden_states") or output.get("decoder_hidden_states")
         if not layers:
             raise TrialError(

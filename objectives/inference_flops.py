@@ -22,7 +22,7 @@ def measure(trained: "Trained") -> float:
 
     # A CPU's fused attention has no entry in PyTorch's table: taken apart it is two matrix products, as on any device.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        trained.attached.runner(**trained.example())
+        trained.bench.run(trained.attached.runner, trained.example())
     return float(counter.get_total_flops())
 
 

@@ -26,7 +26,7 @@ def measure(trained: "Trained") -> float:
 
     def once() -> float:
         began = time.perf_counter()
-        runner(**inputs)
+        trained.bench.run(runner, inputs)
         if trained.bench.device.type == "cuda":
             torch.cuda.synchronize(trained.bench.device)
         return time.perf_counter() - began

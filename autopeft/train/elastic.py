@@ -181,7 +181,7 @@ class Elastic:
     def loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The mean loss over a batch, of what stands."""
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        return self.bench.loss_of(self.attached.runner(**inputs).logits, batch["labels"])
+        return self.bench.loss_of(self.bench.run(self.attached.runner, inputs).logits, batch["labels"])
 
     def gradients(self, batches: Sequence[Mapping[str, torch.Tensor]]) -> Gradients:
         """Of the loss, by the super-adapter as it stands whole.

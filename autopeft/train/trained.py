@@ -50,7 +50,7 @@ class Trained:
         longest = evaluation_order(self.bench.data["train"])[: self.training.batch_size]
         (batch,) = self.bench.batches("train", longest, self.training.batch_size)
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        loss = self.bench.loss_of(self.attached.runner(**inputs).logits, batch["labels"])
+        loss = self.bench.loss_of(self.bench.run(self.attached.runner, inputs).logits, batch["labels"])
         further = self.attached.penalty()
         return loss if further is None else loss + further
 

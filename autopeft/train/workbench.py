@@ -28,7 +28,7 @@ from autopeft.tasks.task import Split, TaskSettings
 from autopeft.tasks.untouched import load_untouched
 from autopeft.train.checkpointing import checkpointed
 from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
-from autopeft.train.loop import Training, predict
+from autopeft.train.loop import Training, autocast, predict
 from autopeft.train.running import Report, Request, Running
 
 _EVALUATION_BATCH = 256
@@ -234,6 +234,11 @@ class Workbench:
                 batch[FROZEN] = states.batch(indices, batch.get("attention_mask")).to(self.device)
             yield batch
 
+    def run(self, runner: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """What a model says of inputs, its products of the type that trials compute in."""
+        with autocast(runner, self.device):
+            return runner(**inputs)
+
     def inputs(self, split: str, most: int) -> Iterator[dict[str, torch.Tensor]]:
         """So many examples of a split, the same for every trial, without labels: batches of like length, longest first."""
         data = self.data[split]
@@ -265,7 +270,8 @@ class Workbench:
             # A number for each token and each word that it may be: as many examples at once as training has, and no more. All
             # layers take part: a metric may have the model write, which no file of states can help with.
             batches = self.batches(split, order, self.training.batch_size)
-            return oriented(self.task.metric, measured(measure, runner.eval(), batches, self.known))
+            with autocast(runner.eval(), self.device):
+                return oriented(self.task.metric, measured(measure, runner, batches, self.known))
         shortened = self.without_frozen(runner, depth)
         while True:
             try:
