@@ -11,6 +11,7 @@ trial at a time:
     trainer     Trainer in one process, on one backbone that stays loaded
     solo        ours: a database, Ray Tune, a warm worker
     prefix      the same, with what the frozen first layers make of the data kept: as a search does it
+    packed      the same again, four trials at once on the backbone
     bound       the matrix products of these trials alone, one after another
 
 Every row runs in a process of its own, Ray being up before its time begins. Scores are those of the validation split at the end.
@@ -39,7 +40,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from trainers.trials import Row, Setting, sample
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
-ROWS = ("peer", "trainer", "solo", "prefix", "bound")
+ROWS = ("peer", "trainer", "solo", "prefix", "packed", "bound")
+_PACK = 4
 PACKAGES = ("autopeft", "torch", "transformers", "peft", "ray", "datasets")
 _EXAMPLES = {"train": 1_024, "validation": 512}  # of text: the first ones
 _AGREE = 0.02  # mean scores of rows that differ by more are not of the same work
@@ -95,10 +97,11 @@ def run_row(name: str, backbone: str, setting: Setting, trials: int) -> Row:
 
         seconds, steps = products.run(setting, chosen)
         return Row(name, backbone, seconds, steps, 0)
-    if name in ("solo", "prefix"):
+    if name in ("solo", "prefix", "packed"):
         from trainers import ours
 
-        seconds, found = ours.run(setting, chosen, cache=name == "prefix")
+        pack = _PACK if name == "packed" else 1
+        seconds, found = ours.run(setting, chosen, cache=name != "solo", pack=pack)
     else:
         from trainers import peer
 
@@ -124,6 +127,7 @@ def run_row(name: str, backbone: str, setting: Setting, trials: int) -> Row:
         int(sum(one["steps"] for one in found)),
         int(max(one["peak_bytes"] for one in found)),
         tuple(round(one["score"], 4) for one in found),
+        round(sum(one["seconds"] for one in found), 1) if name in ("solo", "prefix") else None,
     )
 
 
@@ -174,6 +178,7 @@ def record(rows: Sequence[Row], trials: int, command: str) -> dict[str, Any]:
                 "peak_bytes": row.peak_bytes or None,
                 "score": round(statistics.fmean(row.scores), 4) if row.scores else None,
                 "scores": row.scores,
+                "busy": None if row.busy_seconds is None else round(row.busy_seconds / row.seconds, 3),
                 "counts": _counts(row.scores, scores.get((row.backbone, "peer"), ())),
             }
             for row in rows

@@ -28,13 +28,16 @@ training:
 """
 
 
-def run(setting: Setting, trials: Sequence[Trial], *, cache: bool) -> tuple[float, list[dict[str, float]]]:
+def run(
+    setting: Setting, trials: Sequence[Trial], *, cache: bool, pack: int = 1
+) -> tuple[float, list[dict[str, float]]]:
     """All trials on one worker.
 
     Args:
         setting: What all trials share.
         trials: The trials.
         cache: Whether what the frozen first layers make of the data is kept.
+        pack: Trials that are trained together.
 
     Returns:
         Seconds from the start of Ray Tune to its end, Ray itself being up; and of each trial what `peer.train` says of it.
@@ -66,6 +69,7 @@ def run(setting: Setting, trials: Sequence[Trial], *, cache: bool) -> tuple[floa
             artifacts=folder / "artifacts",
             deadline=None,
             owner="throughput",
+            pack=pack,
         )
         plan: dict[str, Any] = {
             "path": setting.model,
@@ -95,6 +99,7 @@ def run(setting: Setting, trials: Sequence[Trial], *, cache: bool) -> tuple[floa
             "score": trial.score or float("nan"),
             "steps": float(steps),
             "peak_bytes": trial.measurements["peak_memory_bytes"],
+            "seconds": trial.measurements["seconds"],
         }
         for trial in done
     ]

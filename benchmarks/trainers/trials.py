@@ -87,6 +87,7 @@ class Row:
         steps: Optimiser steps of all trials.
         peak_bytes: Largest resident memory of a process that trained, or what the GPU's allocator held.
         scores: Of each trial on validation; empty for `bound`.
+        busy_seconds: That a worker had a trial, where they are one after another; the rest is the engine's, and its start.
         device: Where.
     """
 
@@ -96,4 +97,5 @@ class Row:
     steps: int
     peak_bytes: int
     scores: tuple[float, ...] = field(default=())
+    busy_seconds: float | None = None
     device: str = "cpu"
