@@ -116,7 +116,8 @@ class Driver:
             self._measured_anew = False
             for trial in trials:
                 memory = trial.details.get("device_memory_bytes")
-                if trial.score is not None and memory is not None:
+                whole = trial.details.get("layers_left_out") == 0  # others keep fewer activations
+                if trial.score is not None and memory is not None and whole:
                     most = int(_MEMORY_SHARE * memory / trial.measurements["peak_memory_bytes"])
                     self.pack = max(1, min(_MOST_PACKED, most))
                     break

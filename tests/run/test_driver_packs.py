@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autopeft.nouns import Configuration, Module, Trial, TrialKind
+from autopeft.nouns import Configuration, Module, TrialKind, TrialStatus
 from autopeft.run.driver import Done, Driver
 from autopeft.store import Repository
 
@@ -70,10 +70,14 @@ def test_what_the_first_took_says_how_many_fit(repository: Repository, tmp_path:
     driver = make_driver(repository, tmp_path, wanted=9, at_once=1, pack=None)
     queue(repository, driver, *heads(0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
     assert asked(driver) == [[0]]
-    last = answer(1, 0.5, last=True)
-    last["values"]["peak_memory_bytes"] = 2e9
-    last["details"]["device_memory_bytes"] = 10_000_000_000
-    first: Trial = repository.trials(driver.study.id)[0]
-    driver.reported(first.id, last)
-    assert asked(driver) == [[1, 2, 3, 4]]
+    for left_out, asked_next in (
+        (3, [[1]]),
+        (0, [[2, 3, 4, 5]]),
+    ):  # the first does without some layers: it says little
+        last = answer(1, 0.5, last=True)
+        last["values"]["peak_memory_bytes"] = 2e9
+        last["details"] |= {"device_memory_bytes": 10_000_000_000, "layers_left_out": left_out}
+        live = next(t for t in repository.trials(driver.study.id) if t.status is not TrialStatus.COMPLETE)
+        driver.reported(live.id, last)
+        assert asked(driver) == asked_next
     driver.close()
