@@ -35,9 +35,9 @@ from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.store import Repository, artifact_folder, default_url, parse_url
 from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
+from autopeft.weights import Storage, check_storage, check_types
 
 if TYPE_CHECKING:
-    from autopeft.backbones.storage import Storage
     from autopeft.run import Driver
     from autopeft.tasks.task import Task
 
@@ -222,19 +222,18 @@ def search(
             "data to measure forgetting on are given, and the search is not for it: add it, as in "
             "--objectives score,trainable,forgetting."
         )
+    storage = check_storage(weights, quantize, spread)
     data = _default_data(model, data)
     url = parse_url(db) if db else default_url()
     if warm_start:
         _check_warm_start(url, warm_start, sampler, study)
     tell(Phase("reading the data"))
-    from autopeft.backbones.storage import check_storage, check_types
     from autopeft.optimize import find_suggester
     from autopeft.optimize.several import find_suggester_of
     from autopeft.optimize.suggest import believe
     from autopeft.tasks.load import resolve_task
     from autopeft.tasks.untouched import find_untouched
 
-    storage = check_storage(weights, quantize, spread)
     task = resolve_task(
         data,
         validation=validation,
@@ -435,7 +434,7 @@ def _inspect(
     task: "Task",
     overrides: Mapping[str, Any],
     sites: Mapping[str, str],
-    storage: "Storage",
+    storage: Storage,
     objectives: Sequence[Objective],
 ) -> tuple[str, BackboneShape]:
     """The path that workers load, and the shape; the model itself is let go.

@@ -10,7 +10,6 @@ from report.filled import complete  # tests/report
 from shapes import VIT
 from tiny import make_tokenizer, save_model
 
-from autopeft.backbones.storage import PLAIN
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.errors import BackboneError, InputError, StudyError
 from autopeft.nouns import BackboneShape, Trial
@@ -18,6 +17,7 @@ from autopeft.registry import Objective, find_objectives, objectives_of, space_t
 from autopeft.service import _find_study, _inspect, _is_complete, search
 from autopeft.store import Repository
 from autopeft.tasks.load import resolve_task
+from autopeft.weights import PLAIN
 
 SPACE = space_text("autopeft")
 

@@ -16,9 +16,10 @@ from transformers import AutoConfig, AutoModel
 
 from autopeft.backbones.heads import Head, Modality, find_head
 from autopeft.backbones.layout import Layout, find_layout
-from autopeft.backbones.storage import PLAIN, Storage, arguments, count
+from autopeft.backbones.storage import arguments, count
 from autopeft.errors import BackboneError
 from autopeft.nouns import OWN_HEAD, Problem
+from autopeft.weights import PLAIN, Storage
 
 STARTER = "starter"  # `--model starter`: the vision transformer that ships with autopeft
 _STARTER_FOLDER = Path(__file__).parent / "starter"

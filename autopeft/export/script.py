@@ -14,7 +14,7 @@ import transformers
 
 from autopeft.backbones import STARTER, Backbone, load_backbone, model_path, reset_head
 from autopeft.backbones.heads import find_head
-from autopeft.backbones.storage import Storage, quantization
+from autopeft.backbones.storage import quantization
 from autopeft.confirmation import Confirmed
 from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
@@ -39,6 +39,7 @@ from autopeft.train.loop import (
     step,
     train_epoch,
 )
+from autopeft.weights import Storage
 
 TOLERANCE = 0.01
 """How far the script's score may be from the stored one, as a share of it where it is above 1. On the machine, thread count and versions of the search it

@@ -37,9 +37,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         import torch
 
-        from autopeft.backbones.storage import Storage
         from autopeft.tasks.task import TaskSettings
         from autopeft.train import Training, Workbench
+        from autopeft.weights import Storage
 
         torch.set_num_threads(plan["threads"])
         self._failure = ""

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from autopeft.adapters import Attached
 from autopeft.backbones import Backbone, load_backbone, model_path
-from autopeft.backbones.storage import PLAIN, Storage
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
@@ -30,6 +29,7 @@ from autopeft.train.checkpointing import checkpointed
 from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
 from autopeft.train.loop import Training, autocast, predict
 from autopeft.train.running import Report, Request, Running
+from autopeft.weights import PLAIN, Storage
 
 _EVALUATION_BATCH = 256
 _INPUTS_BATCH = 16

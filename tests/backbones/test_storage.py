@@ -8,12 +8,13 @@ import pytest
 import torch
 import transformers
 
+from autopeft import weights
 from autopeft.adapters import attach, load_adapter, save_adapter
-from autopeft.backbones import Backbone, load_backbone, storage
-from autopeft.backbones.storage import PLAIN, Storage, check_storage, check_types
+from autopeft.backbones import Backbone, load_backbone
 from autopeft.errors import InputError
 from autopeft.nouns import Configuration, Module
 from autopeft.train.loop import accumulate
+from autopeft.weights import PLAIN, Storage, check_storage, check_types
 
 torch.set_num_threads(1)
 LORA = Module("lora", 2, (0, 1), (("alpha", 4.0), ("sites", ("q", "down"))))
@@ -104,7 +105,7 @@ def test_what_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="allowed are 8bit, 4bit"):
         check_storage("float32", "2bit", False)
     assert check_storage("float32", "4bit", False) == Storage(quantize="4bit")
-    monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'autopeft\[large\]'"):
         check_storage("float32", "4bit", False)
 
