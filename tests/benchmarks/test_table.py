@@ -1,6 +1,9 @@
+import json
 import random
+from pathlib import Path
 
 import pytest
+import text_surrogate
 from peft_table import table
 from peft_table.table import points
 
@@ -53,3 +56,22 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(table, "_trainings", lambda path: iter([]))
     with pytest.raises(ValueError, match="lacks 1953 of 1953 points"):
         table.load_images.__wrapped__()
+
+
+def test_the_table_of_text_is_as_its_card_says():
+    space, entries = table.load_text()
+    assert len(entries) == 300
+    assert sum(len(entry.curves) for entry in entries.values()) == 360
+    assert all(len(curve.validation) == 3 for entry in entries.values() for curve in entry.curves.values())
+    for entry in entries.values():
+        assert space.cost(space.assignment(entry.configuration)) == entry.trainable
+
+
+def test_what_a_surrogate_knows_of_it_is_what_was_recorded():
+    root = Path(__file__).parents[2]
+    record = json.loads(text_surrogate.RESULTS.read_text(encoding="utf-8"))
+    assert text_surrogate.markdown(record) in (root / "docs" / "results.md").read_text(encoding="utf-8")
+    card = (root / "benchmarks" / "peft_table" / "README.md").read_text(encoding="utf-8")
+    found = record["predictors"]["surrogate"]
+    assert f"root mean square error of {found['rmse']:.3f}" in " ".join(card.split())
+    assert f"{found['explained']:.0%}".replace("%", " %") in card

@@ -1,7 +1,7 @@
 """How well a surrogate of the table of text knows configurations that were not trained: cross-validation.
 
-    python benchmarks/peft_table/surrogate.py           # ten folds, a few seconds; writes ../results/text_surrogate.json
-    python benchmarks/peft_table/surrogate.py --table   # the results as markdown
+    python benchmarks/text_surrogate.py           # ten folds, a few seconds; writes results/text_surrogate.json
+    python benchmarks/text_surrogate.py --table   # the results as markdown
 
 A table of a sample of a large space can stand in for all of it, as far as a surrogate that was fitted to it is right. This
 one is the product's own Gaussian process (`autopeft.optimize.surrogate`), fitted to all trainings of nine tenths of the
@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft_table.table import Entry, load_text
 from scipy.stats import spearmanr
-from table import Entry, load_text
 
 from autopeft.dsl import BoundSpace
 from autopeft.optimize.features import features_of
 from autopeft.optimize.observation import Observation
 from autopeft.optimize.surrogate import fit_surrogate
 
-RESULTS = Path(__file__).parent.parent / "results" / "text_surrogate.json"
+RESULTS = Path(__file__).parent / "results" / "text_surrogate.json"
 FOLDS = 10
 
 Predictor = Callable[[BoundSpace, Sequence[Entry], Sequence[Entry]], list[float]]
