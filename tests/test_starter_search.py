@@ -326,6 +326,10 @@ def test_trials_that_are_trained_together(tmp_path: Path) -> None:
     search = [trial for trial in trials if trial.kind is TrialKind.SEARCH]
     assert len(search) == 12
     assert {trial.status for trial in search} == {TrialStatus.COMPLETE, TrialStatus.STOPPED}
-    packed = [t.details.get("packed", 1) for t in trials if t.status is TrialStatus.COMPLETE]
+    complete = [trial for trial in trials if trial.status is TrialStatus.COMPLETE]
+    assert (
+        len({trial.details["process"] for trial in complete if "process" in trial.details}) == 1
+    )  # one worker
+    packed = [trial.details.get("packed", 1) for trial in complete]
     assert max(packed) == 3
     assert all(len(trial.scores) == 3 for trial in search if trial.status is TrialStatus.COMPLETE)

@@ -61,7 +61,8 @@ def start_ray(workers: int | None, gpus_per_trial: float | None, address: str | 
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address is None:
-            ray.init(num_cpus=max(cores, workers or 1), include_dashboard=False, **quiet)
+            # A trial takes one of Ray's, so that there are never more at a time than workers; threads share the real ones.
+            ray.init(num_cpus=workers or cores, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -75,7 +76,8 @@ def start_ray(workers: int | None, gpus_per_trial: float | None, address: str | 
     cpus = int(resources.get("CPU", 1))
     fit = int(gpus / share + 1e-9) if share else cpus
     count = workers or max(1, min(fit, cpus))
-    return Cluster(count, max(1, cpus // count), share, address is None)
+    real = cores if address is None else cpus
+    return Cluster(count, max(1, real // count), share, address is None)
 
 
 def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
