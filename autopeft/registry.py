@@ -88,6 +88,16 @@ class Objective:
         """The name by which a person asks for it."""
         return self.short or self.name
 
+    def described(self) -> dict[str, Any]:
+        """What it is, as plain JSON: `name`, `short` (as it is typed), `title`, `unit`, `direction`."""
+        return {
+            "name": self.name,
+            "short": self.typed,
+            "title": self.title or self.name,
+            "unit": self.unit,
+            "direction": self.direction,
+        }
+
     def value(self, configuration: Any, shape: Any) -> float:
         """What is known of a configuration on a backbone, in its unit."""
         if self.function is not None:

@@ -44,11 +44,7 @@ def objectives(
 
 def _row(known: "Objective") -> dict[str, Any]:
     return {
-        "name": known.name,
-        "short": known.typed,
-        "title": known.title or known.name,
-        "direction": known.direction,
-        "unit": known.unit,
+        **known.described(),
         "known": known.known,
         "log": known.log,
         "about": known.about,

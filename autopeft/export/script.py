@@ -21,7 +21,7 @@ from autopeft.export.data import write_splits
 from autopeft.export.inline import Import, imports_of, inline
 from autopeft.export.literal import literal
 from autopeft.export.put_on import put_on_source
-from autopeft.export.sequences import Part, of_chats, sequence_part
+from autopeft.export.sequences import LOAD_TOKENIZER, Part, of_chats, sequence_part
 from autopeft.nouns import OWN_HEAD, Study, Trial
 from autopeft.tasks.batches import epoch_order, training_order
 from autopeft.tasks.columns import SEQUENCES
@@ -207,7 +207,9 @@ def _whole_part(task: Task) -> Part:
     if task.settings.problem == "regression":
         predicted = "logits[:, 0].astype(np.float64)"
     return Part(
-        text="\n\n".join([_TEXT if task.settings.modality == "text" else _IMAGE, _loss(task.settings)]),
+        text="\n\n".join(
+            [_TEXT + LOAD_TOKENIZER if task.settings.modality == "text" else _IMAGE, _loss(task.settings)]
+        ),
         score=_SCORE.replace("PREDICTED", predicted).replace("METRIC", metric.__name__),
         loss='loss_function(data["train"].labels)',
         wanted=(predict, metric),
@@ -282,12 +284,6 @@ class Encoded:
         picked = {name: [rows[i] for i in indices.tolist()] for name, rows in self.features.items()}
         return {**self.preprocessor.pad(picked, return_tensors="pt"), "labels": self.labels[indices]}
 
-
-def load_preprocessor():
-    tokenizer = AutoTokenizer.from_pretrained(model_path())
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 '''
 
 _IMAGE = '''

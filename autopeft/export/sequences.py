@@ -70,7 +70,7 @@ def sequence_part(task: Task, backbone: Backbone, batch_size: int) -> Part:
     else:
         documents = settings.source is not SourceKind.TEXT
         encode, call = encode_texts, f'list(data["text"]), tokenizer, limit, documents={documents}'
-    text = _READING.replace("CALL", f"{encode.__name__}({call})")
+    text = _READING.replace("CALL", f"{encode.__name__}({call})") + "\n" + LOAD_TOKENIZER
     return Part(
         text=f"{_CHATS}\n\n{text}" if of_chats(task) else text,
         score=_SCORE.replace("METRIC", measure.__name__),
@@ -92,14 +92,16 @@ def encoded(data, tokenizer):
     """One split: token ids with their targets, padded batch by batch."""
     limit = min(MAX_LENGTH, tokenizer.model_max_length)
     return CALL
+'''
 
-
+LOAD_TOKENIZER = """
 def load_preprocessor():
     tokenizer = AutoTokenizer.from_pretrained(model_path())
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-'''
+"""
+"""Of a script about text: `load_preprocessor`."""
 
 _SCORE = """
     known = Known(LABELS, preprocessor, MAX_LENGTH)

@@ -179,7 +179,7 @@ def summarise(repository: "Repository", study: Study) -> Summary:
         metric=metric,
         direction=direction(metric),
         new_head=settings["task"].get("problem") not in OWN_HEAD,
-        objectives=tuple(_described(objective) for objective in objectives),
+        objectives=tuple(objective.described() for objective in objectives),
         budget=settings["budget"],
         limit=study.limit,
         backbone_parameters=settings["backbone"]["parameters"],
@@ -226,7 +226,7 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
         "share": row.share,
         "metric": metric,
         "direction": direction(metric),
-        "objectives": [_described(objective) for objective in objectives_of(study.settings)],
+        "objectives": [objective.described() for objective in objectives_of(study.settings)],
         "score": row.score,
         "scores": [
             {"epoch": epoch, "score": oriented(metric, score)}
@@ -386,16 +386,6 @@ def _row(
             if one.name in trial.measurements
         },
     )
-
-
-def _described(objective: Objective) -> dict[str, Any]:
-    return {
-        "name": objective.name,
-        "short": objective.typed,
-        "title": objective.title or objective.name,
-        "unit": objective.unit,
-        "direction": objective.direction,
-    }
 
 
 def _shown(url: str) -> str:

@@ -12,6 +12,7 @@ from ray import tune
 from autopeft.errors import AutopeftError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import find_objective
+from autopeft.weights import Storage
 
 if TYPE_CHECKING:
     from autopeft.train.packing import Packed
@@ -39,7 +40,6 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
 
         from autopeft.tasks.task import TaskSettings
         from autopeft.train import Training, Workbench
-        from autopeft.weights import Storage
 
         torch.set_num_threads(plan["threads"])
         self._failure = ""

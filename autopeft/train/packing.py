@@ -14,8 +14,8 @@ from torch import nn
 from autopeft.adapters.attach import Attached
 from autopeft.adapters.pack import NotPackedError, Pack, Rows
 from autopeft.errors import TrialError
-from autopeft.train.loop import accumulate, step
-from autopeft.train.running import Report, Request, Running, out_of_memory
+from autopeft.train.loop import step
+from autopeft.train.running import Report, Request, Running, gradients, out_of_memory
 
 if TYPE_CHECKING:
     from autopeft.train.workbench import Workbench
@@ -124,30 +124,13 @@ class Packed:
             orders = [running.order().split(training.batch_size) for running in several]
             for indices in zip(*orders, strict=True):
                 (batch,) = bench.shortened("train", torch.cat(indices), len(indices) * len(indices[0]), depth)
-                losses.append(self._gradients(runner, batch, several))
+                losses.append(gradients(bench, runner, several, batch))
                 for running in several:
                     step(running.optimizer, running.schedule, training.max_grad_norm)
         for running in several:
             running.packed = len(several)
         means = torch.stack(losses).mean(dim=0).tolist()
         return dict(zip(self._running, means, strict=True))
-
-    def _gradients(
-        self, runner: nn.Module, batch: dict[str, torch.Tensor], several: Sequence[Running]
-    ) -> torch.Tensor:
-        """As `accumulate`; where memory runs out, from now on in halves of what did not fit."""
-        each = len(batch["labels"]) // len(several)
-        while True:
-            rows = min(several[0].rows or each, each)
-            try:
-                return accumulate(runner, self._bench.loss_of, batch, rows, len(several))
-            except torch.OutOfMemoryError:
-                if rows == 1:
-                    raise
-            rows = self._bench.halved(rows)
-            for running in several:
-                running.optimizer.zero_grad()
-                running.rows = rows
 
 
 class _Dealt(nn.Module):

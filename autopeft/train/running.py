@@ -164,7 +164,7 @@ class Running:
                     self.optimizer,
                     self.schedule,
                     bench.shortened("train", self.order(), self.training.batch_size, self.depth),
-                    functools.partial(self._gradients, runner),
+                    functools.partial(gradients, bench, runner, [self]),
                     self.training.max_grad_norm,
                     self.attached.penalty,
                     self.attached.after_step,
@@ -220,19 +220,6 @@ class Running:
         for batch in self._bench.batches("train", self._order(0), self.training.batch_size):
             yield {name: tensor for name, tensor in batch.items() if name != "labels"}
 
-    def _gradients(self, runner: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """As `accumulate`; where memory runs out, from now on in halves of what did not fit."""
-        while True:
-            try:
-                return accumulate(runner, self._bench.loss_of, batch, self.rows)
-            except torch.OutOfMemoryError:
-                rows = min(self.rows or self.training.batch_size, len(batch["labels"]))
-                if rows == 1:
-                    raise
-            # After the handler: what failed holds on to its tensors while its traceback is there.
-            self.optimizer.zero_grad()
-            self.rows = self._bench.halved(rows)
-
     def _score(self, split: str, most: int | None = None) -> float:
         return self._bench.score(self.attached.runner, split, most, self.depth)
 
@@ -268,6 +255,25 @@ class Running:
             "transformers": transformers.__version__,
             "peft": peft.__version__,
         }
+
+
+def gradients(
+    bench: "Workbench", runner: nn.Module, several: Sequence[Running], batch: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """As `accumulate`, of trials whose rows a batch has; where memory runs out, from now on in halves of what did not fit."""
+    each = len(batch["labels"]) // len(several)
+    while True:
+        rows = min(several[0].rows or each, each)
+        try:
+            return accumulate(runner, bench.loss_of, batch, rows, len(several))
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+        # After the handler: what failed holds on to its tensors while its traceback is there.
+        rows = bench.halved(rows)
+        for running in several:
+            running.optimizer.zero_grad()
+            running.rows = rows
 
 
 def has_stalled(scores: Sequence[float], patience: int | None) -> bool:
