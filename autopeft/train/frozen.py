@@ -39,7 +39,7 @@ FROZEN = "frozen_states"
 MOST_BYTES = 16 * 2**30
 """What the files of a study may take together; also at most half of what is free on the disk."""
 
-_BATCH = 256  # always the same, so that the states of a depth do not hang on who asked for them first
+_BATCH = 256  # where memory suffices: the states of a depth do not hang on who asked for them first
 _CHECKED = 8  # examples on which a model must say the same with its layers and without
 _TOLERANCE = 1e-4  # of the largest logit
 
@@ -103,6 +103,8 @@ class FrozenLayers:
         )
         self._agrees: dict[int, bool] = {}
         self._known: dict[tuple[str, int], HiddenStates] = {}
+        self._batch = _BATCH
+        self._temporary = folder / f"{secrets.token_hex(8)}.part"  # of this worker alone
 
     def depth(self, configuration: Configuration) -> int:
         """How many layers, from the first, a configuration leaves as they are."""
@@ -129,7 +131,7 @@ class FrozenLayers:
             return None
         known = self._known.get((split, depth))
         if known is None:
-            known = self._read(split, data, depth) or self._compute(split, data, depth)
+            known = self._read(split, data, depth) or self._compute_what_fits(split, data, depth)
             if known is None:
                 return None
             self._known[split, depth] = known
@@ -183,19 +185,18 @@ class FrozenLayers:
     def _check(self, data: Encoded, depth: int) -> bool:
         """Whether the model says the same of some examples without these layers."""
         inputs = self._inputs(data, torch.arange(min(_CHECKED, len(data))))
-        states = self._run(inputs, depth)
         mask = inputs.get("attention_mask")
-        if states is None or (mask is not None and states.shape[:2] != mask.shape):
-            return False
-        if mask is not None:
-            states = states * mask.view(*mask.shape, *[1] * (states.dim() - 2))
-        whole = self._backbone.model(**inputs).logits
         try:
+            states = self._run(inputs, depth)
+            if states is None or (mask is not None and states.shape[:2] != mask.shape):
+                return False
+            if mask is not None:
+                states = states * mask.view(*mask.shape, *[1] * (states.dim() - 2))
+            whole = self._backbone.model(**inputs).logits
             with self.left_out(depth, states):
                 without = self._backbone.model(**inputs).logits
-        except (
-            Exception
-        ):  # whatever a model does with a layer's further answers, such as T5 with its position biases
+        except Exception:
+            # Whatever a model does with a layer's further answers, such as T5 with its position biases; or no memory.
             return False
         return bool((whole - without).abs().max() <= _TOLERANCE * whole.abs().max())
 
@@ -213,14 +214,25 @@ class FrozenLayers:
             return None  # not there, or just being written or taken away
         return HiddenStates(rows, *_places(data))
 
+    def _compute_what_fits(self, split: str, data: Encoded, depth: int) -> HiddenStates | None:
+        """As `_compute`, from now on in halves of what did not fit into memory; None where one example does not."""
+        while True:
+            try:
+                return self._compute(split, data, depth)
+            except torch.OutOfMemoryError:
+                if self._batch == 1:
+                    return None
+            finally:
+                self._temporary.unlink(missing_ok=True)
+            self._batch = math.ceil(self._batch / 2)
+
     @torch.inference_mode()
     def _compute(self, split: str, data: Encoded, depth: int) -> HiddenStates | None:
         """Write the states of a depth, from those of the deepest that there are; None if there is no room."""
         starts, lengths = _places(data)
         shallower, earlier = self._deepest_before(split, data, depth)
-        temporary = self._folder / f"{secrets.token_hex(8)}.part"
         rows: torch.Tensor | None = None
-        for indices in evaluation_order(data).split(_BATCH):
+        for indices in evaluation_order(data).split(self._batch):
             inputs = self._inputs(data, indices)
             mask = None if lengths is None else inputs["attention_mask"]
             if earlier is None:
@@ -232,7 +244,7 @@ class FrozenLayers:
             if rows is None:
                 tokens = [len(data)] if lengths is None else [int(lengths.sum())]
                 shape = [*tokens, *states.shape[1 if lengths is None else 2 :]]
-                rows = self._new(temporary, shape, states.dtype)
+                rows = self._new(self._temporary, shape, states.dtype)
                 if rows is None:
                     return None
             if lengths is None or mask is None:
@@ -243,7 +255,7 @@ class FrozenLayers:
                 rows[torch.cat(at)] = states[mask.bool()].cpu()
         assert rows is not None
         path = self._path(split, depth)
-        temporary.replace(path)
+        self._temporary.replace(path)
         described = {"shape": list(rows.shape), "dtype": str(rows.dtype).removeprefix("torch.")}
         path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
         return HiddenStates(rows, starts, lengths)

@@ -1,7 +1,12 @@
 """Ours, as a search runs trials: a database, Ray Tune, a warm worker. Only the suggestions are given."""
 
+import dataclasses
+import sqlite3
+import statistics
 import time
 from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +57,7 @@ def run(
     wanted = [trial.configuration for trial in trials]
     training = Training(epochs=setting.epochs, batch_size=setting.batch_size)
     name = f"throughput-{'cache' if cache else 'solo'}-{time.time_ns()}"
-    cluster = start_ray(1, None, None)
+    cluster = dataclasses.replace(start_ray(1, None, None), threads=1)
 
     def suggest(space: BoundSpace, there: Sequence[Any], seed: int) -> Configuration:
         return wanted[sum(trial.kind is TrialKind.SEARCH for trial in there)]
@@ -90,6 +95,9 @@ def run(
             driver.close()
         seconds = time.monotonic() - began
         done = repository.trials(study.id)
+    with sqlite3.connect(folder / f"{name}.db") as database:
+        rows = database.execute("SELECT number, finished_at FROM trial")
+        ends = {number: datetime.fromisoformat(at).timestamp() for number, at in rows}
     import ray
 
     ray.shutdown()
@@ -100,9 +108,16 @@ def run(
             "steps": float(steps),
             "peak_bytes": trial.measurements["peak_memory_bytes"],
             "seconds": trial.measurements["seconds"],
+            "end": ends[trial.number],
         }
         for trial in done
     ]
+
+
+def between(found: Sequence[dict[str, float]]) -> float:
+    """Seconds from the end of a trial to the start of the next, the median; of trials that were one after another."""
+    pairs = pairwise(sorted(found, key=lambda one: one["end"]))
+    return statistics.median(later["end"] - earlier["end"] - later["seconds"] for earlier, later in pairs)
 
 
 def _space(setting: Setting) -> BoundSpace:

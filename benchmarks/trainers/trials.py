@@ -88,6 +88,7 @@ class Row:
         peak_bytes: Largest resident memory of a process that trained, or what the GPU's allocator held.
         scores: Of each trial on validation; empty for `bound`.
         busy_seconds: That a worker had a trial, where they are one after another; the rest is the engine's, and its start.
+        between_seconds: From the end of a trial to the start of the next, the median, where they are one after another.
         device: Where.
     """
 
@@ -98,4 +99,5 @@ class Row:
     peak_bytes: int
     scores: tuple[float, ...] = field(default=())
     busy_seconds: float | None = None
+    between_seconds: float | None = None
     device: str = "cpu"

@@ -47,3 +47,10 @@ def test_the_scheduler_stops_what_the_driver_stops(
     assert said == ["CONTINUE", "CONTINUE", "CONTINUE", "STOP"]
     statuses = [t.status for t in repository.trials(driver.study.id)[:4]]
     assert statuses == [TrialStatus.COMPLETE] * 3 + [TrialStatus.STOPPED]
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "threads"), [(8, 1, 7), (2, 1, 1), (1, 1, 1), (8, 4, 2), (8, 8, 1), (4, 16, 1)]
+)
+def test_a_worker_by_itself_leaves_a_core_to_the_suggestions(cores: int, workers: int, threads: int) -> None:
+    assert tuner.threads_each(cores, workers) == threads

@@ -137,6 +137,34 @@ def test_files_have_a_bound(tmp_path: Path, minilm_folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("most", [16, 0])
+def test_what_does_not_fit_into_memory_at_once(
+    most: int, tmp_path: Path, minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = prepare(tmp_path, str(minilm_folder), tmp_path / "cache")
+    wanted = prepare(tmp_path, str(minilm_folder), tmp_path / "other")
+    model = cached.backbone.model
+    answer = model.forward
+
+    def with_little_memory(**inputs: torch.Tensor) -> object:
+        if len(inputs["input_ids"]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return answer(**inputs)
+
+    monkeypatch.setattr(model, "forward", with_little_memory)
+    configuration = Configuration.of([LAST], 1e-2)
+    found = cached.left_out(configuration)
+    assert found == (3 if most else 0)
+    assert not list((tmp_path / "cache").glob("*.part"))
+    if found:
+        monkeypatch.undo()
+        assert wanted.left_out(configuration) == 3
+        ours = (tmp_path / "cache" / "train-3.bin").read_bytes()
+        theirs = (tmp_path / "other" / "train-3.bin").read_bytes()
+        pair = [torch.frombuffer(bytearray(one), dtype=torch.float32) for one in (ours, theirs)]
+        assert torch.allclose(*pair, atol=1e-5)
+
+
 def test_a_full_disk_is_no_failure(
     tmp_path: Path, minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
