@@ -43,6 +43,22 @@ def foretold(trials: Sequence[Trial]) -> list[tuple[float, float] | None]:
     return complete(known, full) if full else [None] * len(trials)
 
 
+def doubt(trials: Sequence[Trial], epoch: int) -> float:
+    """How far trials with one score after an epoch end from each other, as a standard deviation; with none to learn from, s.
+
+    Args:
+        trials: Of a study.
+        epoch: A rung that some of them have come to.
+    """
+    full = max((max(t.scores) for t in trials if t.score is not None), default=0)
+    pairs = [
+        (t.scores[epoch], t.score)
+        for t in trials
+        if t.score is not None and epoch in t.scores and epoch < full
+    ]
+    return math.sqrt(_learn(pairs, _deviation([t.scores[max(t.scores)] for t in trials if t.scores])).error)
+
+
 def complete(curves: Sequence[Mapping[int, float]], full: int) -> list[tuple[float, float] | None]:
     """The expected score at the end of each training, and the variance of what was not measured.
 

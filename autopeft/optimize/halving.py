@@ -4,6 +4,10 @@ A trial reports its validation score after every epoch. Some epochs are rungs: t
 the best third of the trials that have come so far. Nobody waits for anybody: a trial is judged, when it reports, by
 those that have reached the rung by then.
 
+A score at a rung says no more than it can: as much is added to the trial's own as trials with equal scores there end apart, by
+the standard deviation of those that are complete (`autopeft.optimize.curves.doubt`). A suggester that knows where good
+configurations are proposes many that differ by less than that, and the rule without it stops the best of them for their luck.
+
 Notation:
     (s, c)       validation score and trainable parameters of a trial at the rung, n of them with the trial itself
     dominates    has at least the score and at most the parameters, and is better in one of the two
@@ -11,7 +15,7 @@ Notation:
     rank         of a trial: the non-dominated front it is in among those of similar cost, from 0
     crowding     of a trial: log c from the next cheaper to the next dearer trial of the same rank
 
-A trial goes on if no trial at all dominates it, or if fewer than n / eta others come before it by rank, then by
+A trial goes on if, with its doubt, no trial at all dominates it, or if fewer than n / eta others come before it by rank, then by
 crowding, the least crowded first. Sorting by fronts over the whole of the costs would compare a trial of 500
 parameters with few others and one of 50,000 with nearly all; among those of similar cost, each has as many to hold out
 against. Only the order of costs and the ratios between them matter, so parameters may be counted in any unit.
@@ -30,6 +34,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from autopeft.nouns import Trial, TrialKind
+from autopeft.optimize.curves import doubt
 
 ETA = 3
 """Of the trials at a rung about one in so many goes on, and a rung has so many times the epochs of the one before."""
@@ -80,7 +85,8 @@ def goes_on(trial: Trial, epoch: int, trials: Sequence[Trial], at: Sequence[int]
         for other in trials
         if other.id != trial.id and other.kind is TrialKind.SEARCH and epoch in other.scores
     ]
-    return continues((trial.scores[epoch], trial.trainable), others)
+    known = [*(other for other in trials if other.id != trial.id), trial]
+    return continues((trial.scores[epoch] + doubt(known, epoch), trial.trainable), others)
 
 
 def continues(point: Point, others: Sequence[Point], eta: int = ETA) -> bool:

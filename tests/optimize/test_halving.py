@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,3 +136,17 @@ def test_eta_is_a_third() -> None:
     equal_cost = [(n / 30, 100) for n in range(30)]
     assert sum(survivors(equal_cost)) == 30 // ETA
     assert survivors(equal_cost)[-10:] == [True] * 10
+
+
+def test_what_is_behind_by_less_than_its_end_may_differ_goes_on() -> None:
+    """Trainings that were equal at the first rung and have ended 0.1 apart: 0.05 at that rung says nothing."""
+
+    def complete(number: int, end: float) -> Trial:
+        return replace(trial(number, {1: 0.6, 2: end}), status=TrialStatus.COMPLETE)
+
+    apart = [complete(n, 0.6 + 0.1 * (-1) ** n) for n in range(12)]
+    alike = [complete(n, 0.6) for n in range(12)]
+    near, far = trial(20, {1: 0.55}), trial(21, {1: 0.2})
+    assert goes_on(near, 1, apart, (1,))
+    assert not goes_on(near, 1, alike, (1,))
+    assert not goes_on(far, 1, apart, (1,))

@@ -33,7 +33,7 @@ def test_stopping_tries_more_in_the_same_epochs() -> None:
     whole, stopping = search(180, ()), search(180)
     assert {e.trial.status for e in whole} == {TrialStatus.COMPLETE}
     assert 20 <= len(whole) <= 22  # nine epochs each; what is under way at the end is finished
-    assert len(stopping) > 1.8 * len(whole)
+    assert len(stopping) > 1.6 * len(whole)  # it is careful until some are complete
     for ended in (whole, stopping):
         assert sum(len(e.trial.scores) for e in ended) == ended[-1].epochs
         assert [e.epochs for e in ended] == sorted(e.epochs for e in ended)
