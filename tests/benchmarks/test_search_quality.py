@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import fidelity
 import numpy as np
 import pytest
 import search_quality
@@ -82,3 +83,13 @@ def test_the_documents_have_what_was_recorded():
     assert search_quality.ablation_markdown(recorded) in (DOCS / "suggesting.md").read_text(encoding="utf-8")
     seconds = json.loads(suggest_time.RESULTS.read_text(encoding="utf-8"))
     assert suggest_time.table(seconds) in (DOCS / "results.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_stopping_is_what_was_recorded() -> None:
+    record = json.loads(fidelity.RESULTS.read_text(encoding="utf-8"))
+    words = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert fidelity.table_of(record) in words
+    rows = {(row["sampler"], row["fidelity"]): row for row in record["rows"]}
+    part = rows["random", "epochs"]["epochs_for_the_same"]["mean"]
+    assert f"Random search needs {part:.0%} of them" in words
+    assert f"it has {rows['botorch', 'epochs']['share'][49]:.3f} of the hypervolume" in words
