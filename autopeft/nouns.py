@@ -203,11 +203,14 @@ class Configuration:
         learning_rate: Peak learning rate of modules and head.
         training: Further fields of training that this configuration sets, sorted by name: `batch_size`,
             `max_grad_norm`, `warmup_fraction`, `weight_decay`.
+        allocation: What deals the modules' parameters out by the data: `type`, then the allocator's fields, sorted by name.
+            Empty where modules stay as they are.
     """
 
     modules: tuple[Module, ...]
     learning_rate: float
     training: tuple[tuple[str, int | float], ...] = ()
+    allocation: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def of(
@@ -215,6 +218,7 @@ class Configuration:
         modules: Iterable[Module],
         learning_rate: float,
         training: Mapping[str, int | float] | None = None,
+        allocation: Mapping[str, Any] | None = None,
     ) -> "Configuration":
         """The canonical configuration: places grouped into modules, empty ones dropped, all in order.
 
@@ -223,18 +227,23 @@ class Configuration:
         """
         ordered = sorted(_grouped(modules), key=lambda m: json.dumps(m.to_json(), sort_keys=True))
         further = tuple((name, plain(value)) for name, value in sorted((training or {}).items()))
-        return cls(tuple(ordered), rounded(learning_rate), further)
+        allocator = dict(allocation or {})
+        named = [("type", allocator.pop("type"))] if allocator else []
+        fields = [(name, plain(value)) for name, value in sorted(allocator.items())]
+        return cls(tuple(ordered), rounded(learning_rate), further, (*named, *fields))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; `from_json` reads it back."""
         modules = [m.to_json() for m in self.modules]
-        return {"modules": modules, "learning_rate": self.learning_rate, **dict(self.training)}
+        allocation = {"allocation": dict(self.allocation)} if self.allocation else {}
+        return {"modules": modules, "learning_rate": self.learning_rate, **dict(self.training), **allocation}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Configuration":
         """Read what `to_json` wrote."""
-        further = {name: value for name, value in data.items() if name not in ("modules", "learning_rate")}
-        return cls.of([Module.from_json(m) for m in data["modules"]], data["learning_rate"], further)
+        further = {n: v for n, v in data.items() if n not in ("modules", "learning_rate", "allocation")}
+        modules = [Module.from_json(m) for m in data["modules"]]
+        return cls.of(modules, data["learning_rate"], further, data.get("allocation"))
 
     @property
     def key(self) -> str:

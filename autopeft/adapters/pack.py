@@ -44,6 +44,8 @@ def objection(configuration: Configuration) -> str:
     >>> objection(Configuration.of([], 1e-3))
     ''
     """
+    if configuration.allocation:
+        return f"{dict(configuration.allocation)['type']} deals its modules out by itself"
     for module in configuration.modules:
         if "input" in module.sites:
             return f"{module.type} puts tokens before the input"

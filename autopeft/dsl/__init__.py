@@ -5,6 +5,7 @@
 >>> bound.sample(random.Random(0), 3)                                                 # doctest: +SKIP
 """
 
+from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.dsl.bound import Assignment, BoundSpace, Encoded
 from autopeft.dsl.cost import adapter_bytes, trainable_parameters
 from autopeft.dsl.decisions import Interval, Levels
@@ -13,6 +14,8 @@ from autopeft.dsl.reader import build_space, read_space
 from autopeft.dsl.search_space import SearchSpace
 from autopeft.dsl.space import Space
 from autopeft.dsl.tree import (
+    Allocation,
+    AllocatorSpec,
     Choice,
     Condition,
     Constraint,
@@ -31,7 +34,10 @@ from autopeft.dsl.types import MODULE_TYPES
 from autopeft.dsl.writer import write_space
 
 __all__ = [
+    "ALLOCATORS",
     "MODULE_TYPES",
+    "Allocation",
+    "AllocatorSpec",
     "Assignment",
     "BoundSpace",
     "Choice",

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from autopeft.dsl import tree
+from autopeft.dsl.allocators import ALLOCATORS, UNIFORM
 from autopeft.dsl.bound import BoundSpace
 from autopeft.dsl.build import Build
 from autopeft.dsl.choosers import Chooser, Slot
 from autopeft.dsl.conditions import add_needs, leaf_needs
-from autopeft.dsl.decisions import Decision, Interval, Levels
+from autopeft.dsl.decisions import Decision, Interval, Levels, Needs
 from autopeft.dsl.expression import evaluate
 from autopeft.dsl.fitting import check_places
 from autopeft.dsl.leaves import Gate, Leaf, leaves
@@ -32,6 +33,7 @@ def bind(
     layers: tree.Selection,
     modules: Mapping[str, tree.Entry],
     training: Mapping[str, tree.Domain],
+    allocation: tree.Allocation | None,
     shape: BackboneShape,
     limit: int,
     upper: Mapping[str, int],
@@ -44,6 +46,7 @@ def bind(
         layers: Which layers carry modules.
         modules: Entries, by name.
         training: Domains, by name.
+        allocation: Allocators, of which one is chosen.
         shape: The backbone.
         limit: Most trainable parameters.
         upper: Further greatest values, by measure.
@@ -65,6 +68,7 @@ def bind(
             build.at[item.name, ""] = build.add(levels, Role("gate", -1))
         elif item.spec.type != "frozen":
             drafts.append((item, _part(build, item, len(drafts), shared)))
+    dealt = _allocation(build, allocation) if allocation is not None else ()
     _training(build, training)
     add_needs(build, training)
     parts = tuple(_finished(build, leaf, part) for leaf, part in drafts)
@@ -80,6 +84,7 @@ def bind(
         decisions=tuple(build.decisions),
         roles=tuple(build.roles),
         training=tuple((n, build.slots["training", n]) for n in training if n != "learning_rate"),
+        allocation=dealt,
         frozen=frozen,
         upper=dict(upper),
         lower=dict(lower),
@@ -309,6 +314,31 @@ def _least(sizes: Sequence[Size], growth: Growth) -> Size:
     # What is without effect stands at the cheapest size that would have one, so that one step brings it in.
     ascending = sizes if growth == "grows" else tuple(reversed(sizes))
     return next((size for size in ascending if size > 0), sizes[0])
+
+
+def _allocation(build: Build, allocation: tree.Allocation) -> tuple[tuple[str, Slot], ...]:
+    """Where the allocator's `type` comes from, and every field of each, as `spt.threshold`."""
+    labels, role = tuple(one.type for one in allocation.options), Role("training", -1)
+    kind = Slot(labels[0])
+    needs: dict[str, tuple[Needs, ...]] = dict.fromkeys(labels, ())
+    if len(labels) > 1:
+        default = UNIFORM if UNIFORM in labels else labels[0]
+        gate = build.add(
+            Levels("allocation", labels, allocation.priors, ordered=False, default=default), role
+        )
+        kind = Slot(indices={(): gate})
+        needs = {label: (Needs(gate, "in", (label,)),) for label in labels}
+    found = [("type", kind)]
+    for one in allocation.options:
+        for name, domain in one.fields.items():
+            field, path = ALLOCATORS[one.type].fields[name], f"{one.type}.{name}"
+            if isinstance(domain, tree.Value):
+                found.append((path, Slot(_scalar(build, domain.value, field, domain.where))))
+                continue
+            decision = _decision(build, f"allocation.{path}", domain, field, size="")
+            index = build.add(replace(decision, needs=needs[one.type]), role)
+            found.append((path, Slot(indices={(): index}, needs=needs[one.type])))
+    return tuple(found)
 
 
 def _training(build: Build, training: Mapping[str, tree.Domain]) -> None:

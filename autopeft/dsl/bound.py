@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from autopeft.dsl import extremes, sampling
+from autopeft.dsl.allocators import ALLOCATORS, UNIFORM, deals_out
 from autopeft.dsl.choosers import Chooser, Slot
 from autopeft.dsl.counting import cardinality
 from autopeft.dsl.decisions import Decision, Levels, Needs, decode, met
@@ -57,6 +58,7 @@ class BoundSpace:
         decisions: All decisions, in the order of an assignment's values; the learning rate is the last.
         roles: What each decision is about.
         training: Further fields of training, with their sources.
+        allocation: Where `type` and fields of the allocator come from; empty where there is none.
         frozen: Conditions, each of which makes the frozen backbone itself a point of the space.
         upper: Greatest values of further measures, by name.
         lower: Least values of measures, by name.
@@ -73,6 +75,7 @@ class BoundSpace:
     decisions: tuple[Decision, ...]
     roles: tuple[Role, ...]
     training: tuple[tuple[str, Slot], ...] = ()
+    allocation: tuple[tuple[str, Slot], ...] = ()
     frozen: tuple[tuple[Needs, ...], ...] = ()
     upper: Mapping[str, int] = field(default_factory=dict)
     lower: Mapping[str, int] = field(default_factory=dict)
@@ -99,7 +102,36 @@ class BoundSpace:
             m for part in self.parts if part.there(assignment) for m in self._modules(part, assignment)
         ]
         further = {name: slot.value(assignment) for name, slot in self.training}
-        return Configuration.of(modules, assignment[-1], {n: v for n, v in further.items() if v is not None})
+        return Configuration.of(
+            modules,
+            assignment[-1],
+            {n: v for n, v in further.items() if v is not None},
+            self._allocator(assignment, modules),
+        )
+
+    def _allocator(self, values: Sequence[Any], modules: Sequence[Module]) -> dict[str, Any]:
+        # Nothing where it has no effect, and of its fields those that are not at their defaults.
+        if not self.allocation or not any(m.size and m.type in self._dealt for m in modules):
+            return {}
+        kind = dict(self.allocation)["type"].value(values)
+        if kind == UNIFORM:
+            return {}
+        found = {"type": kind}
+        for path, slot in self.allocation:
+            owner, _, name = path.partition(".")
+            if owner == kind and (value := slot.value(values)) != ALLOCATORS[kind].fields[name].default:
+                found[name] = value
+        return found
+
+    @cached_property
+    def _dealt(self) -> frozenset[str]:
+        # Types of module that some allocator of the space deals out.
+        slot = dict(self.allocation).get("type", Slot(UNIFORM))
+        gates = [self.decisions[i] for i in slot.indices.values()]
+        labels = [label for gate in gates if isinstance(gate, Levels) for label in gate.values]
+        labels = labels or [slot.constant]
+        types = {part.type.name for part in self.parts}
+        return frozenset(name for name in types if any(deals_out(label, name) for label in labels))
 
     def _modules(self, part: Part, values: Sequence[Any]) -> Iterator[Module]:
         layers, sites = part.layers.chosen(values), part.sites.chosen(values)
@@ -264,9 +296,15 @@ class BoundSpace:
         near = [on or bool(part.size.over) for on, part in zip(present, self.parts, strict=True)]
         sharing = any(on for on, part in zip(near, self.parts, strict=True) if part.layers == self.layers)
         found = []
-        for decision, role in zip(self.decisions, self.roles, strict=True):
+        allocators = {i for _, slot in self.allocation for i in slot.indices.values()}
+        dealt = any(
+            on and part.type.name in self._dealt for on, part in zip(present, self.parts, strict=True)
+        )
+        for i, (decision, role) in enumerate(zip(self.decisions, self.roles, strict=True)):
             on = met(decision.needs, assignment)
-            if role.kind == "layers":
+            if i in allocators:
+                on = on and dealt
+            elif role.kind == "layers":
                 on = sharing
             elif role.kind == "size" and on:
                 on = role.concerns(*taken[role.part])

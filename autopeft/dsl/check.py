@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from autopeft.dsl import tree
+from autopeft.dsl.allocators import ALLOCATORS, UNIFORM, deals_out
 from autopeft.dsl.decisions import Needs
 from autopeft.dsl.leaves import Gate, Leaf, leaves
 from autopeft.dsl.mixing import check_together
@@ -52,6 +53,17 @@ def check_space(space: "Space") -> None:
             raise SpaceError(f"{domain.where}: '{name}' can be a value, a choice, an integer or a float.")
     _check_circles(gates, found)
     check_together(found)
+    _check_allocation(space, found)
+
+
+def _check_allocation(space: "Space", found: Sequence[Leaf]) -> None:
+    there = dict.fromkeys(leaf.spec.type for leaf in found)
+    for one in space.allocation.options if space.allocation else ():
+        if one.type != UNIFORM and not any(deals_out(one.type, name) for name in there):
+            raise SpaceError(
+                f"{one.where}: '{one.type}' deals out {', '.join(ALLOCATORS[one.type].types)}, and the space has "
+                f"{', '.join(there)}."
+            )
 
 
 def _combinations(entry: tree.Entry) -> int:

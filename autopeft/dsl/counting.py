@@ -1,7 +1,8 @@
 """How many configurations a space has.
 
-Exact, but for two cases in which it is an upper bound: alternatives of a `one_of` that can make the same arrangement,
-and sizes of each layer or site that may be 0 where layers or sites are a choice as well. A decision in an interval counts
+Exact, but for three cases in which it is an upper bound: alternatives of a `one_of` that can make the same arrangement,
+sizes of each layer or site that may be 0 where layers or sites are a choice as well, and allocators where no module may be
+there that they deal out. A decision in an interval counts
 as one; a cardinality is the number of its discrete surroundings.
 """
 
@@ -75,7 +76,8 @@ def _count(space: "BoundSpace", fixed: Mapping[int, Any]) -> int:
     total = shared_present * own + shared_absent * (own - own_absent)
     if any(_may_be_met(needs, fixed) for needs in space.frozen):
         total += shared_absent * own_absent
-    return total * math.prod(_of_slot(space, slot, fixed) for _, slot in space.training) * _rates(space)
+    slots = [slot for _, slot in (*space.training, *space.allocation)]
+    return total * math.prod(_of_slot(space, slot, fixed) for slot in slots) * _rates(space)
 
 
 def _rates(space: "BoundSpace") -> int:

@@ -1,6 +1,7 @@
 """Configurations in a line, for people."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from autopeft.dsl.types import MODULE_TYPES, options_of
 from autopeft.nouns import SITES, Configuration, Module
@@ -36,7 +37,16 @@ def describe(configuration: Configuration, layers: int) -> str:
         f"lr {configuration.learning_rate:g}",
         *(f"{name} {v:g}" for name, v in configuration.training),
     ]
+    allocator = dict(configuration.allocation)
+    if allocator:
+        kind = allocator.pop("type")
+        fields = [f"{name} {_shown(value)}" for name, value in allocator.items()]
+        training.insert(0, _joined(f"dealt out by {kind}", _brackets(fields)))
     return ", ".join(["; ".join([*groups, *alone]) or "no modules", *training])
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _name(module: Module) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from autopeft.dsl import tree
+from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.dsl.check import when_of
 from autopeft.dsl.expression import is_expression
 from autopeft.dsl.leaves import leaves
@@ -48,6 +49,8 @@ def explain(space: Space) -> list[Line]:
     lines.append(Line(0, "training"))
     for name, domain in space.training.items():
         lines.append(Line(1, f"{name} ({TRAINING[name].about}): {_domain(domain)}"))
+    if space.allocation is not None:
+        lines += _allocation(space.allocation)
     if space.constraints:
         lines.append(Line(0, "constraints"))
         lines += [
@@ -76,14 +79,29 @@ def headline(text: str) -> str:
 def count_decisions(space: Space) -> int:
     """How many decisions a space has as it is written, one that differs from place to place counted once."""
     gates, found = leaves(space.modules)
+    options = space.allocation.options if space.allocation else ()
     domains = [*space.training.values(), *space.decisions.values()]
+    domains += [domain for one in options for domain in one.fields.values()]
     selections = [space.layers, *(s for leaf in found for s in (leaf.spec.sites, leaf.spec.layers))]
     domains += [d for leaf in found for d in leaf.spec.fields.values()]
     return (
         len(gates)
+        + (len(options) > 1)
         + sum(isinstance(selection, tree.Subset) for selection in selections)
         + sum(not isinstance(domain, tree.Value | tree.Tied) for domain in domains)
     )
+
+
+def _allocation(allocation: tree.Allocation) -> Iterator[Line]:
+    several, deep = len(allocation.options) > 1, 0
+    if several:
+        deep = 1
+        yield Line(0, f"dealt out by one of {len(allocation.options)}{_weights(allocation.priors)}")
+    for one in allocation.options:
+        head = "" if several else "dealt out by "
+        yield Line(deep, f"{head}{one.type}: {ALLOCATORS[one.type].about}")
+        for name, domain in one.fields.items():
+            yield Line(deep + 1, f"{name}: {_domain(domain)}")
 
 
 def _entry(name: str, entry: tree.Entry, depth: int) -> Iterator[Line]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from autopeft.dsl import tree
+from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.dsl.check import check_space
 from autopeft.dsl.document import Node, parse
 from autopeft.dsl.domain_reader import read_domain, read_priors, read_when
@@ -19,13 +20,20 @@ from autopeft.dsl.types import MODULE_TYPES, TRAINING, sites_of, size_field
 from autopeft.dsl.writer import write_space
 from autopeft.errors import BudgetError, SpaceError, nearest
 
-FIELDS = ("name", "source", "extends", "layers", "modules", "training", "constraints", "decisions")
+FIELDS = (
+    *("name", "source", "extends", "layers", "modules", "training", "allocation", "constraints"),
+    "decisions",
+)
 CONSTRAINT = re.compile(r"^\s*(\w+)\s*(<=|>=)\s*(\S+(?:\s+\S+)?)\s*$")
 NAME = re.compile(r"^[a-z][a-z0-9_-]*$")
 _MOST_MODULES = 100
 
 # Forms of a domain that cannot be at some places.
 _NOT_WHERE_SHARED = {"per": "the module's places share parameters, so that it is the same at all of them"}
+_NOT_IN_ALLOCATION = {
+    "per": "an allocator is the same for all layers and sites",
+    "tied": "an allocator is tied to no field",
+}
 _NOT_IN_TRAINING = {
     "per": "training is the same for all layers and sites",
     "tied": "training is tied to no field",
@@ -61,6 +69,7 @@ def read_space(text: str, file: str) -> Space:
         layers=_selection(fields["layers"], None) if "layers" in fields else tree.Members(where=whole.where),
         source=source,
         constraints=_constraints(fields["constraints"]) if "constraints" in fields else (),
+        allocation=_allocation(fields["allocation"]) if "allocation" in fields else None,
     )
     if len(leaves(space.modules)[1]) > _MOST_MODULES:
         raise fields["modules"].error(f"more than {_MOST_MODULES} modules")
@@ -77,6 +86,7 @@ def build_space(
     layers: tree.Selection | None = None,
     source: str = "",
     constraints: Iterable[str] = (),
+    allocation: Iterable[tree.AllocatorSpec] = (),
     decisions: Mapping[str, tree.Plain | tree.Scalar] | None = None,
 ) -> Space:
     """A space written in Python, checked as strictly as a file.
@@ -88,6 +98,7 @@ def build_space(
         layers: Which layers carry modules; all of them by default.
         source: Where it is from.
         constraints: Such as `trainable <= 0.5%`.
+        allocation: Allocators, of which one is chosen; none by default.
         decisions: Domains or values by name, of a space without modules.
 
     Raises:
@@ -99,9 +110,10 @@ def build_space(
     20
     """
     if decisions is not None:
-        if modules or training or layers or constraints:
+        if modules or training or layers or constraints or allocation:
             raise SpaceError(
-                f"the space '{name}' has decisions, which stand alone: leave out modules, training, layers, constraints."
+                f"the space '{name}' has decisions, which stand alone: leave out modules, training, allocation, layers, "
+                "constraints."
             )
         if not decisions:
             raise SpaceError(f"the space '{name}' has no decisions: give one at least.")
@@ -111,7 +123,9 @@ def build_space(
         key: value if not isinstance(value, int | float) else tree.Value(value)
         for key, value in (training or {}).items()
     }
-    space = Space(name, modules or {}, domains, layers or tree.Members(), source)
+    options = tuple(allocation)
+    dealt = tree.Allocation(options) if options else None
+    space = Space(name, modules or {}, domains, layers or tree.Members(), source, allocation=dealt)
     found = [_constraint(Node(text, f"<{name}>", "constraints")) for text in constraints]
     return read_space(write_space(replace(space, constraints=tuple(found))), f"<{name}>")
 
@@ -123,7 +137,7 @@ def _text(node: Node) -> str:
 
 
 def _decisions(fields: dict[str, Node]) -> dict[str, tree.Plain]:
-    for other in ("modules", "training", "layers", "constraints"):
+    for other in ("modules", "training", "layers", "constraints", "allocation"):
         if other in fields:
             raise fields[other].error(
                 f"'{other}' and 'decisions' cannot be together: a space is of modules, or of plain decisions",
@@ -279,6 +293,47 @@ def _members(node: Node, known: tuple[str, ...] | None) -> tuple[str | int, ...]
 def _training(node: Node) -> dict[str, tree.Domain]:
     fields = node.mapping(tuple(TRAINING), ("learning_rate",))
     return {name: read_domain(child, TRAINING[name], _NOT_IN_TRAINING) for name, child in fields.items()}
+
+
+def _allocation(node: Node) -> tree.Allocation:
+    if isinstance(node.value, dict) and "one_of" in node.value:
+        fields = node.mapping(("one_of", "priors"))
+        options = tuple(
+            _allocator(child) for child in fields["one_of"].items("[{type: uniform}, {type: spt}]")
+        )
+        for i, one in enumerate(options):
+            if one.type in [other.type for other in options[:i]]:
+                raise SpaceError(
+                    f"{one.where}: the allocator '{one.type}' is there twice: give its fields a choice."
+                )
+        return tree.Allocation(options, read_priors(fields, len(options)), node.where)
+    return tree.Allocation((_allocator(node),), (), node.where)
+
+
+def _allocator(node: Node) -> tree.AllocatorSpec:
+    if not isinstance(node.value, dict) or "type" not in node.value:
+        raise node.error(
+            f"found {node.shown()}, expected an allocator such as {{type: spt}}, or one_of several"
+        )
+    kind = node.value["type"]
+    if not isinstance(kind.value, str) or kind.value not in ALLOCATORS:
+        raise kind.error(
+            f"unknown allocator {kind.shown()}: allowed are {', '.join(ALLOCATORS)}",
+            nearest(str(kind.value), ALLOCATORS),
+        )
+    known = ALLOCATORS[kind.value]
+    fields = node.mapping(("type", *known.fields), ("type",))
+    domains: dict[str, Any] = {
+        name: read_domain(fields[name], field, _NOT_IN_ALLOCATION)
+        for name, field in known.fields.items()
+        if name in fields
+    }
+    for domain in domains.values():
+        if domain.when:
+            raise SpaceError(
+                f"{domain.when[0].where}: a field of an allocator has no condition but its allocator."
+            )
+    return tree.AllocatorSpec(kind.value, where=node.where, **domains)
 
 
 def _constraints(node: Node) -> tuple[tree.Constraint, ...]:

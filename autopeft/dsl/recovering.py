@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.dsl.decisions import met
 from autopeft.dsl.types import options_of
 from autopeft.nouns import Configuration, Size
@@ -59,12 +60,26 @@ def _write(space: "BoundSpace", configuration: Configuration, values: list[Any])
     for name, slot in space.training:
         for index in slot.indices.values():
             values[index] = further.get(name, values[index])
+    _write_allocation(space, configuration, values)
     values[-1] = configuration.learning_rate
     _write_zeros(space, cells, open_to, values)
     for i in space.in_order:
         decision = space.decisions[i]
         if not met(decision.needs, values):
             values[i] = decision.default
+
+
+def _write_allocation(space: "BoundSpace", configuration: Configuration, values: list[Any]) -> None:
+    # What a configuration says nothing of is at its default.
+    given = dict(configuration.allocation)
+    kind = given.get("type", "")
+    for path, slot in space.allocation:
+        owner, _, name = path.partition(".")
+        for index in slot.indices.values():
+            if owner == kind:
+                values[index] = given.get(name, ALLOCATORS[kind].fields[name].default)
+            elif path == "type" and kind:
+                values[index] = kind
 
 
 def _claimed(

@@ -7,6 +7,7 @@ cannot be together, a backbone) is the reader's alone.
 from collections.abc import Sequence
 from typing import Any
 
+from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.dsl.explain import MEASURES
 from autopeft.dsl.expression import NAMES
 from autopeft.dsl.module_type import Field, ModuleType
@@ -26,8 +27,10 @@ FIELDS = {
     "left out.",
     "modules": "What may be put on, each by a name of your own; all of them act together.",
     "training": "How a configuration is trained: values, choices, integers or floats.",
+    "allocation": "What deals the modules' parameters out by the data, or one_of several; modules stay as they are where it "
+    "is left out.",
     "constraints": "Bounds on what is known before training; the command line's budget joins them.",
-    "decisions": "Instead of modules, training and constraints: plain decisions by names of your own, for a search of "
+    "decisions": "Instead of modules, training, allocation and constraints: plain decisions by names of your own, for a search of "
     "something else, by `autopeft.Optimizer`.",
 }
 """What a space's fields are."""
@@ -95,6 +98,20 @@ def json_schema() -> Schema:
     training = {
         name: _field(f, _about(f), shared, name, refused=("tied", "per")) for name, f in TRAINING.items()
     }
+    allocators = {
+        f"allocator.{known.name}": _object(
+            {
+                "type": {"const": known.name, "description": known.about},
+                **{
+                    name: _field(f, _about(f), shared, f"{known.name}.{name}", ("tied", "per"))
+                    for name, f in known.fields.items()
+                },
+            },
+            ("type",),
+            known.about,
+        )
+        for known in ALLOCATORS.values()
+    }
     definitions = {
         "modules": _named(_reference("entry"), FIELDS["modules"]),
         "entry": {
@@ -108,6 +125,8 @@ def json_schema() -> Schema:
         "module": _module(),
         "change": _change(),
         **types,
+        **allocators,
+        "allocation": _allocation(),
         "training": _object(training, ("learning_rate",), FIELDS["training"]),
         "decisions": _named(_reference("decision"), FIELDS["decisions"], DECISION_NAME.pattern),
         **_decisions(),
@@ -142,7 +161,7 @@ def json_schema() -> Schema:
                 "properties": {
                     "decisions": _reference("decisions"),
                     "source": {"not": {"type": "null"}},
-                    **dict.fromkeys(("layers", "modules", "training", "constraints"), False),
+                    **dict.fromkeys(("layers", "modules", "training", "allocation", "constraints"), False),
                 }
             },
             "else": {
@@ -150,7 +169,10 @@ def json_schema() -> Schema:
                 "properties": {
                     "modules": _reference("modules"),
                     "training": _reference("training"),
-                    **{name: {"not": {"type": "null"}} for name in ("source", "layers", "constraints")},
+                    **{
+                        name: {"not": {"type": "null"}}
+                        for name in ("source", "layers", "allocation", "constraints")
+                    },
                 },
             },
         },
@@ -185,6 +207,7 @@ def _fields() -> Schema:
                 _NULL,
             ]
         },
+        "allocation": {"anyOf": [_reference("allocation"), _NULL]},
         "decisions": {"type": "object"},
     }
     return {name: {"description": FIELDS[name], **fields[name]} for name in FIELDS}
@@ -284,6 +307,30 @@ def _one_of() -> Schema:
         },
         ("one_of",),
     )
+
+
+def _allocation() -> Schema:
+    kinds = [{"const": known.name, "description": known.about} for known in ALLOCATORS.values()]
+    one = {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"anyOf": kinds}},
+        "allOf": [
+            {
+                "if": {"required": ["type"], "properties": {"type": {"const": name}}},
+                "then": _reference(f"allocator.{name}"),
+            }
+            for name in ALLOCATORS
+        ],
+    }
+    several = _object(
+        {
+            "one_of": {"description": ENTRIES["one_of"], "type": "array", "minItems": 1, "items": one},
+            "priors": _reference("priors"),
+        },
+        ("one_of",),
+    )
+    return {"description": FIELDS["allocation"], "if": {"required": ["one_of"]}, "then": several, "else": one}
 
 
 def _change() -> Schema:

@@ -40,6 +40,7 @@ class Space:
         layers: Which layers carry modules, shared by all modules that do not say otherwise.
         source: Where the space is from, for people.
         constraints: Bounds on computed objectives.
+        allocation: What deals the modules' parameters out by the data; None: they stay as they are.
         decisions: Values, choices, integers and floats by name, of a space without modules; see `plain`.
         text: The YAML it was read from, complete: the studies' record of what was searched.
     """
@@ -50,6 +51,7 @@ class Space:
     layers: tree.Selection = _ALL_LAYERS
     source: str = ""
     constraints: tuple[tree.Constraint, ...] = ()
+    allocation: tree.Allocation | None = None
     decisions: Mapping[str, tree.Plain] = field(default_factory=dict)
     text: str = field(default="", compare=False, repr=False)
 
@@ -66,7 +68,9 @@ class Space:
         upper = {m: min(v for n, t, v in bounds if (n, t) == (m, "<=")) for m, t, _ in bounds if t == "<="}
         lower = {m: max(v for n, t, v in bounds if (n, t) == (m, ">=")) for m, t, _ in bounds if t == ">="}
         limit = min(limit, upper.pop("trainable", limit))
-        return bind(self.name, self.layers, self.modules, self.training, shape, limit, upper, lower)
+        return bind(
+            self.name, self.layers, self.modules, self.training, self.allocation, shape, limit, upper, lower
+        )
 
     def check_modules(self) -> None:
         """Refuse a space without modules. Raises: SpaceError, if it is one."""

@@ -236,6 +236,38 @@ Entry = ModuleSpec | OneOf | SubSpace
 
 
 @dataclass(frozen=True)
+class AllocatorSpec:
+    """What deals the modules' parameters out by the data, and a domain for each of its fields that is set.
+
+    >>> AllocatorSpec("spt", threshold=Choice([1, 10])).fields["threshold"]
+    Choice(values=(1, 10), priors=(), when=())
+    """
+
+    type: str
+    fields: Mapping[str, Plain]
+    where: str = _place()
+
+    def __init__(self, type: str, where: str = "", **fields: Plain | Scalar) -> None:
+        domains = {
+            name: Value(value) if isinstance(value, Scalar) else value for name, value in fields.items()
+        }
+        for name, value in (("type", type), ("fields", domains), ("where", where)):
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """One of several allocators; which one is a decision where there are several. `priors` are weights."""
+
+    options: tuple[AllocatorSpec, ...]
+    priors: tuple[float, ...] = ()
+    where: str = _place()
+
+    def __post_init__(self) -> None:
+        _tuple(self, "options", "priors")
+
+
+@dataclass(frozen=True)
 class Constraint:
     """A bound on a computed objective.
 

@@ -33,6 +33,8 @@ def write_space(space: "Space") -> str:
     else:
         content["modules"] = {name: _entry(entry) for name, entry in space.modules.items()}
         content["training"] = {name: _domain(domain) for name, domain in space.training.items()}
+    if space.allocation is not None:
+        content["allocation"] = _allocation(space.allocation)
     if space.constraints:
         content["constraints"] = [f"{c.measure} {c.test} {c.value}" for c in space.constraints]
     text: str = yaml.dump(
@@ -71,6 +73,16 @@ def _entry(entry: tree.Entry) -> dict[str, Any]:
         if entry.priors:
             written["priors"] = list(entry.priors)
     return written | _when(entry.when)
+
+
+def _allocation(allocation: tree.Allocation) -> dict[str, Any]:
+    options = [
+        {"type": one.type, **{name: _domain(domain) for name, domain in one.fields.items()}}
+        for one in allocation.options
+    ]
+    if len(options) == 1 and not allocation.priors:
+        return options[0]
+    return {"one_of": options} | ({"priors": list(allocation.priors)} if allocation.priors else {})
 
 
 def _when(conditions: tuple[tree.Condition, ...]) -> dict[str, Any]:

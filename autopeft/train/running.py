@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,11 +18,14 @@ from torch import nn
 import autopeft
 from autopeft.adapters import attach, save_adapter
 from autopeft.backbones import reset_head
+from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
 from autopeft.tasks.batches import training_order
 from autopeft.tasks.direction import oriented
+from autopeft.train.allocated import Allocated
+from autopeft.train.layers import BY_LAYER, LOOKED_AT, Layers, find_layers
 from autopeft.train.loop import accumulate, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 from autopeft.train.trained import Trained, measured
@@ -44,6 +48,7 @@ class Request:
         whole_rungs: Whether every epoch is scored as the last: on all of validation, and on test.
         confirm: Whether the last epoch is scored on what was held back for the confirmation too.
         objectives: What to say of the trained trial besides, with the last report.
+        allocated: What is put on instead, if an allocator has decided so.
     """
 
     configuration: Configuration
@@ -52,6 +57,7 @@ class Request:
     whole_rungs: bool = False
     confirm: bool = False
     objectives: tuple[Objective, ...] = ()
+    allocated: Allocated | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ class Running:
         self.packed = 1
         reset_peak(bench.device)
         bench.prepared(request.objectives)
-        configuration = request.configuration
+        self.allocated = request.allocated or Allocated(request.configuration)
+        self.configuration = configuration = self.allocated.plan
         self.training = replace(bench.training, **dict(configuration.training))  # type: ignore[arg-type]
         model, train = bench.backbone.model, bench.data["train"]
         steps = self.training.epochs * math.ceil(len(train) / self.training.batch_size)
@@ -117,6 +124,7 @@ class Running:
                 task_type=bench.backbone.task_type,
                 steps=steps,
                 batches=self._inputs,
+                scores=self.allocated.scores,
             )
         except BackboneError as error:
             raise TrialError(str(error)) from None
@@ -137,6 +145,7 @@ class Running:
                 functools.partial(rate_factor, steps=steps, warmup_fraction=self.training.warmup_fraction),
             )
             self.depth = bench.left_out(configuration)
+            self._layers = self._find_layers()
         except BaseException:
             self.attached.detach()
             raise
@@ -164,7 +173,7 @@ class Running:
                     self.optimizer,
                     self.schedule,
                     bench.shortened("train", self.order(), self.training.batch_size, self.depth),
-                    functools.partial(gradients, bench, runner, [self]),
+                    functools.partial(self._gradients, runner),
                     self.training.max_grad_norm,
                     self.attached.penalty,
                     self.attached.after_step,
@@ -205,16 +214,38 @@ class Running:
                 details["confirmation_examples"] = len(bench.data["confirmation"])
             if last:
                 self._save(values)
-                values["seconds"] = time.monotonic() - self._started
+                values["seconds"] = time.monotonic() - self._started + self.allocated.seconds
                 values["peak_memory_bytes"] = float(peak_bytes(bench.device))
-                trained = Trained(
-                    bench, self.attached, request.configuration, training, self._training_seconds
-                )
+                trained = Trained(bench, self.attached, self.configuration, training, self._training_seconds)
                 values |= measured(trained, request.objectives, bench.prepared(request.objectives))
                 details |= self._details()
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error, bench.device) from None
         return Report(self.epoch, values, last, details)
+
+    def _find_layers(self) -> Layers | None:
+        options = dict(self.request.configuration.allocation)
+        kind = options.pop("type", "")
+        if kind not in BY_LAYER:
+            return None
+        defaults = {name: field.default for name, field in ALLOCATORS[kind].fields.items()}
+        layout = self._bench.backbone.layout
+        return find_layers(self.attached, layout, self.request.seed, {**defaults, **options})
+
+    def _gradients(self, runner: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Those of a step, of the modules that it trains."""
+        if self._layers is not None:
+            self._layers.before(self.schedule.last_epoch, self._look)
+        return gradients(self._bench, runner, [self], batch)
+
+    def _look(self, rng: random.Random) -> float:
+        """The loss of some training examples that chance draws."""
+        bench, train = self._bench, self._bench.data["train"]
+        chosen = torch.tensor(rng.sample(range(len(train)), min(LOOKED_AT, len(train))))
+        (batch,) = bench.batches("train", chosen, LOOKED_AT)
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        with torch.inference_mode():
+            return float(bench.loss_of(bench.run(self.attached.runner, inputs).logits, batch["labels"]))
 
     def _inputs(self) -> Iterator[dict[str, torch.Tensor]]:
         for batch in self._bench.batches("train", self._order(0), self.training.batch_size):
@@ -239,10 +270,14 @@ class Running:
             },
         }
         kind = bench.backbone.task_type
-        save_adapter(self.attached, request.configuration, request.folder, task_type=kind, record=record)
+        save_adapter(self.attached, self.configuration, request.folder, task_type=kind, record=record)
 
     def _details(self) -> dict[str, Any]:
+        shape = self._bench.backbone.layout.shape
+        dealt = self.request.configuration.allocation
+        layers = {} if self._layers is None else {"layers": self._layers.to_json()}
         return {
+            **({"allocation": {**self.allocated.to_json(shape), **layers}} if dealt else {}),
             "threads": torch.get_num_threads(),
             "layers_left_out": self.depth,
             **({} if self.rows is None else {"rows_at_once": self.rows}),

@@ -25,6 +25,7 @@ from autopeft.tasks.sequences import EncodedSequences, Known, token_loss
 from autopeft.tasks.stored import encoded_once
 from autopeft.tasks.task import Split, TaskSettings
 from autopeft.tasks.untouched import load_untouched
+from autopeft.train.allocating.dealing import allocate
 from autopeft.train.checkpointing import checkpointed
 from autopeft.train.frozen import FROZEN, FrozenLayers, WithoutFrozen
 from autopeft.train.loop import Training, autocast, predict
@@ -155,7 +156,8 @@ class Workbench:
         Raises:
             TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
         """
-        request = Request(configuration, seed, folder, whole_rungs, confirm, tuple(objectives))
+        allocated = allocate(self, configuration, seed) if configuration.allocation else None
+        request = Request(configuration, seed, folder, whole_rungs, confirm, tuple(objectives), allocated)
         running = Running(self, request)
         try:
             while True:

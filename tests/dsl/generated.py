@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from autopeft import dsl
 from autopeft.dsl import (
+    AllocatorSpec,
     Choice,
     Condition,
     Float,
@@ -19,6 +20,7 @@ from autopeft.dsl import (
     Tied,
     Value,
 )
+from autopeft.dsl.leaves import leaves
 
 SITES = ["q", "up", "v", "down"]
 
@@ -87,6 +89,21 @@ def adapters(
 
 
 @st.composite
+def allocations(draw: st.DrawFn) -> tuple[AllocatorSpec, ...]:
+    """No allocator, one, or several to choose from: of such as deal out LoRA."""
+    every = (
+        AllocatorSpec("uniform"),
+        AllocatorSpec(
+            "spt", threshold=draw(st.sampled_from([Choice((1, 10)), 2.5, Float(1.0, 20.0, log=True)]))
+        ),
+        AllocatorSpec("ist", active=Float(0.1, 1.0), every=5),
+        AllocatorSpec("random"),
+        AllocatorSpec("eva", rho=Choice((1, 2))),
+    )
+    return tuple(draw(st.lists(st.sampled_from(every), max_size=3, unique_by=lambda one: one.type)))
+
+
+@st.composite
 def spaces(draw: st.DrawFn, layers: int = 3) -> dsl.Space:
     """Any space of the language, for a backbone of so many layers."""
     form = draw(st.sampled_from(["one", "two", "one_of", "nested", "conditional"]))
@@ -126,6 +143,8 @@ def spaces(draw: st.DrawFn, layers: int = 3) -> dsl.Space:
     training: dict[str, object] = {"learning_rate": rate}
     if draw(st.booleans()):
         training["weight_decay"] = Choice((0, 0.1))
+    there = {leaf.spec.type for leaf in leaves(modules)[1]}
+    allocation = draw(allocations()) if "lora" in there else ()
     constraints = draw(st.sampled_from([(), ("sites <= 4",), ("adapter_bytes <= 3kB",), ("sites >= 2",)]))
     return dsl.build_space(
         "made",
@@ -133,6 +152,7 @@ def spaces(draw: st.DrawFn, layers: int = 3) -> dsl.Space:
         training,
         layers=draw(st.one_of(st.none(), selections(list(range(layers))))),
         constraints=constraints,
+        allocation=allocation,
     )
 
 

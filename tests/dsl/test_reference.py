@@ -25,15 +25,22 @@ def test_a_page_without_a_section_is_refused() -> None:
 
 
 def test_its_example_is_a_space_with_all_of_its_alternatives() -> None:
-    block, _ = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    block, *_ = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     bound = read_space(block, "example").bind(transformer(64, 4, 256, parameters=1_000_000), 10**6)
     said = " ".join(describe(bound.configuration(a), 4) for a in bound.sample(random.Random(0), 100))
     for word in ("lora", "ia3", "prefix", "parallel", "pissa", "dora", "batch_size 16"):
         assert word in said
 
 
+def test_its_example_of_allocators_is_read() -> None:
+    block = next(b for b in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if "type: spt" in b)
+    space = read_space(block, "example")
+    assert space.allocation is not None
+    assert [one.type for one in space.allocation.options] == ["uniform", "spt", "ist", "diffora"]
+
+
 def test_its_space_without_modules_is_one() -> None:
-    _, block = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    *_, block = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     space = read_space(block, "example").plain()
     assert {"threads", "depth", "rate", "kind", "momentum"} == set().union(
         *(space.configuration(a) for a in space.sample(random.Random(0), 20))

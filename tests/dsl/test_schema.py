@@ -29,6 +29,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 # Faults between parts of a file, or in its bytes, which no schema sees.
 BEYOND = {
     *("circle-of-decisions", "decision-never-there", "decision-of-truths-and-numbers", "decision-on-nothing"),
+    *("allocator-condition", "allocator-of-what-is-not-there", "allocator-twice"),
     *("alias", "anchor", "key-twice", "two-documents", "nested-too-deep", "extends-itself"),
     *("circle-of-conditions", "circle-of-spaces-a", "circle-of-spaces-b", "circle-of-ties"),
     *("comparison-never-true", "comparison-of-a-word", "condition-never-true", "condition-on-a-size"),

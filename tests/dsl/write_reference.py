@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from autopeft.dsl.allocators import ALLOCATORS, UNIFORM
 from autopeft.dsl.explain import MEASURES, headline
 from autopeft.dsl.finding import find_space
 from autopeft.dsl.module_type import Field, ModuleType
@@ -116,6 +117,21 @@ def training() -> str:
     return _table("field", "what it is", "values", rows=rows)
 
 
+def allocators() -> str:
+    """Every allocator."""
+    rows = (
+        (
+            f"`{known.name}`",
+            known.about,
+            _code(known.types) or ("" if known.name == UNIFORM else "all"),
+            "; ".join(f"`{name}`: {_field(field)}" for name, field in known.fields.items()),
+            known.source,
+        )
+        for known in ALLOCATORS.values()
+    )
+    return _table("`type`", "what it does", "deals out", "fields", "source", rows=rows)
+
+
 def constraints() -> str:
     """What constraints are on."""
     return _table("such as", "on", rows=((f"`{_MEASURED[name]}`", about) for name, about in MEASURES.items()))
@@ -130,7 +146,7 @@ def shipped() -> str:
 
 _SECTIONS: tuple[Callable[[], str], ...] = (
     *(file, module, types, domains, selections),
-    *(sites, training, constraints, shipped),
+    *(sites, training, allocators, constraints, shipped),
 )
 
 
