@@ -339,6 +339,12 @@ class Trial:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def plan(self) -> Configuration:
+        """What was trained: the configuration, or what its allocator has made of it."""
+        dealt = self.details.get("allocation")
+        return self.configuration if dealt is None else Configuration.from_json(dealt["plan"])
+
+    @property
     def score(self) -> float | None:
         """The validation score after the last rung of a complete trial, else None."""
         if self.status is not TrialStatus.COMPLETE:

@@ -91,7 +91,7 @@ def export_peft(study: Study, trial: Trial, folder: Path, anew: Confirmed | None
 
 def _card(study: Study, trial: Trial, anew: Confirmed | None, parts: list[str]) -> str:
     backbone, task = study.settings["backbone"], study.settings["task"]
-    types = {m.type for m in trial.configuration.modules}
+    types = {m.type for m in trial.plan.modules}
     metric, new_head = task["metric"], task["problem"] not in OWN_HEAD
     test = oriented(metric, trial.measurements.get("test_score"))
     starter = backbone["path"] == STARTER
@@ -100,7 +100,7 @@ def _card(study: Study, trial: Trial, anew: Confirmed | None, parts: list[str]) 
         model=study.settings["model"],
         library="peft" if types and not types & OWN_TYPES.keys() else "autopeft",
         tags=", ".join(["autopeft", *sorted(types)]),
-        description=describe(trial.configuration, backbone["layers"]),
+        description=describe(trial.plan, backbone["layers"]),
         number=trial.number,
         study=study.name,
         budget=study.settings["budget"],
@@ -140,7 +140,7 @@ def _what_peft_reads(trial: Trial, parts: list[str]) -> str:
     """
     own = {
         f"{m.option('position')} bottleneck" if m.type == "bottleneck" else m.type
-        for m in trial.configuration.modules
+        for m in trial.plan.modules
         if m.type in OWN_TYPES
     }
     names = ", ".join(f"`{name}`" for name in parts)

@@ -125,6 +125,20 @@ _WITH_DATA: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
+def check_allocation(configuration: Configuration) -> None:
+    """Refuse what trains by a rule that a script has no code for.
+
+    Raises:
+        InputError: An allocator chooses what each step trains.
+    """
+    kind = dict(configuration.allocation).get("type")
+    if kind is not None:
+        raise InputError(
+            f"{kind} chooses anew before every step which modules it trains, and a script has no code for that.",
+            "Export it with --to peft: the folder holds what was trained.",
+        )
+
+
 def _own(configuration: Configuration, backbone: Backbone, found: PutOn) -> list[str]:
     lines = []
     for module in configuration.modules:

@@ -20,7 +20,7 @@ from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
 from autopeft.export.inline import Import, imports_of, inline
 from autopeft.export.literal import literal
-from autopeft.export.put_on import put_on_source
+from autopeft.export.put_on import check_allocation, put_on_source
 from autopeft.export.sequences import LOAD_TOKENIZER, Part, of_chats, sequence_part
 from autopeft.nouns import OWN_HEAD, Study, Trial
 from autopeft.tasks.batches import epoch_order, training_order
@@ -96,9 +96,7 @@ def export_script(study: Study, trial: Trial, folder: Path, anew: Confirmed | No
 
 
 def _requirements(trial: Trial, task: Task, *, quantised: bool) -> str:
-    used = {dict(module.options).get("init") for module in trial.configuration.modules} | {
-        task.settings.metric
-    }
+    used = {dict(module.options).get("init") for module in trial.plan.modules} | {task.settings.metric}
     if of_chats(task):
         used.add("chat")
     if quantised:
@@ -113,10 +111,11 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
     settings = task.settings
     training = dataclasses.replace(
         Training(**study.settings["training"]),
-        **dict(trial.configuration.training),  # type: ignore[arg-type]
+        **dict(trial.plan.training),  # type: ignore[arg-type]
     )
     steps = training.epochs * math.ceil(len(task.train) / training.batch_size)
-    put_on = put_on_source(trial.configuration, backbone, steps)
+    check_allocation(trial.plan)
+    put_on = put_on_source(trial.plan, backbone, steps)
     constants = {
         "MODEL": "backbone"
         if study.settings["backbone"]["path"] == STARTER
@@ -126,7 +125,7 @@ def _script(study: Study, trial: Trial, anew: Confirmed | None, task: Task, back
         "HEAD": list(backbone.head),
         "MAX_LENGTH": min(settings.max_length, backbone.max_positions or settings.max_length),
         "SEED": trial.seed,
-        "LEARNING_RATE": trial.configuration.learning_rate,
+        "LEARNING_RATE": trial.plan.learning_rate,
         "EPOCHS": training.epochs,
         "TRAINED_EPOCHS": max(trial.scores, default=training.epochs),
         "BATCH_SIZE": training.batch_size,
@@ -218,10 +217,8 @@ def _whole_part(task: Task) -> Part:
 
 
 def _header(study: Study, trial: Trial, anew: Confirmed | None, task: TaskSettings) -> str:
-    described = describe(trial.configuration, study.settings["backbone"]["layers"])
-    modules = (
-        "\n".join(f"    {json.dumps(m.to_json())}" for m in trial.configuration.modules) or "    no modules"
-    )
+    described = describe(trial.plan, study.settings["backbone"]["layers"])
+    modules = "\n".join(f"    {json.dumps(m.to_json())}" for m in trial.plan.modules) or "    no modules"
     return f'''"""{described}
 
 Trial {trial.number} of the study '{study.name}', {trial.trainable:,} trainable parameters{"" if task.problem in OWN_HEAD else ", the task head not counted"}.

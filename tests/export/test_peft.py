@@ -125,3 +125,26 @@ def test_an_adapter_that_is_gone_can_be_trained_again(texts: Lab, tmp_path: Path
     trial = texts.train(Configuration.of([LORA], 2e-2))
     with pytest.raises(InputError, match=r"is not at '' any more\. Export it with --to script"):
         export_peft(texts.study, trial, tmp_path / "exported")
+
+
+def test_the_plan_of_an_allocator_comes_back_with_its_entries(texts: Lab, tmp_path: Path) -> None:
+    """What was trained is LoRA at some maps and single entries at others, and the card speaks of that."""
+    lora = Module("lora", 1, (0, 1), (("sites", ("q", "v", "up")),))
+    spt = {"type": "spt", "threshold": 50.0, "times": 2.0}
+    trial = texts.train(Configuration.of([lora], 2e-2, None, spt), tmp_path / "trained")
+    assert {module.type for module in trial.plan.modules} == {"lora", "sparse"}
+    export_peft(texts.study, trial, tmp_path / "exported")
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert "sparse" in card
+    first, *_ = loaded(card, tmp_path / "exported")
+    data = texts.bench.data["validation"]
+    order = evaluation_order(data)
+    with torch.inference_mode():
+        logits = torch.cat(
+            [
+                first(**{n: t for n, t in b.items() if n != "labels"}).logits
+                for b in texts.bench.batches("validation", order)
+            ]
+        )
+    found = (logits.argmax(-1) == data.labels[order]).float().mean()
+    assert float(found) == pytest.approx(trial.score)

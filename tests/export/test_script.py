@@ -223,6 +223,17 @@ ALONE = [
 ALONE += [pytest.param([module(name, 1, ("norm",))], id=name) for name in ("ln_tuning", "bias")]
 
 
+@pytest.mark.parametrize("kind", ["knapsack", "eva", "adalora", "diffora", "random"])
+def test_what_an_allocator_dealt_out_is_trained_as_it_was(
+    kind: str, texts: Lab, run_here: Run, tmp_path: Path
+) -> None:
+    lora = module("lora", 2, ("q", "v", "up"), alpha=4.0)
+    trial = texts.train(Configuration.of([lora], 2e-2, None, {"type": kind}))
+    assert trial.plan != trial.configuration
+    written(texts.study, trial, tmp_path / "script")
+    assert run_here(tmp_path / "script")[-1] == trial.measurements["train_loss"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("modules", ALONE)
 def test_every_type_alone(texts: Lab, run_here: Run, tmp_path: Path, modules: list[Module]) -> None:
@@ -291,4 +302,12 @@ def test_what_cannot_be_scripted_says_what_to_do(texts: Lab, tmp_path: Path) -> 
         "which entries a sparse delta with mask sensitivity changes hangs on scores that a script does not have. "
         "Export it with --to peft: the folder holds the entries."
     )
+    assert not (tmp_path / "script").exists()
+
+
+def test_what_is_chosen_anew_at_every_step_is_not_scripted(texts: Lab, tmp_path: Path) -> None:
+    lora = module("lora", 2, ("q", "v"), alpha=4.0)
+    trial = texts.train(Configuration.of([lora], 2e-2, None, {"type": "ist"}))
+    with pytest.raises(InputError, match=r"^ist chooses anew before every step .* Export it with --to peft"):
+        export_script(texts.study, trial, tmp_path / "script")
     assert not (tmp_path / "script").exists()
