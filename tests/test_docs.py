@@ -110,7 +110,7 @@ def test_the_optimisers_example_runs(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_languages_example_is_a_space() -> None:
-    block, _ = blocks(ROOT / "docs" / "search-space.md", "yaml")
+    block, *_ = blocks(ROOT / "docs" / "search-space.md", "yaml")
     space = read_space(block, "search-space.md")
     shape = transformer(64, 4, 256, parameters=1_000_000)
     assert space.bind(shape, 10**6).limit == 5_000

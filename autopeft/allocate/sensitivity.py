@@ -27,7 +27,7 @@ BINS = (_HIGHEST - _LOWEST) * _BINS_PER_OCTAVE
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many weights of a unit are how sensitive: all that a plan needs, at a few kilobytes a matrix.
+    """How many weights of a unit are how sensitive: all that a plan needs, in 150 kB whatever the matrix.
 
     Attributes:
         counts: Weights in each bin, the most sensitive first, (BINS,).
@@ -50,8 +50,8 @@ def plan(dealt: Dealt, histograms: Mapping[Unit, Histogram], threshold: float, t
     Args:
         dealt: What there is to deal out.
         histograms: Of each unit.
-        times: The rank of a module, in ranks of the configuration. With 1 there would be room for a module everywhere.
         threshold: The alpha of the paper's code; 1: a module never costs more than the entries that it takes the place of.
+        times: The rank of a module, in ranks of the configuration. With 1 there would be room for a module everywhere.
     """
     units = dealt.units
     ranks = [_rank(dealt, unit, times) for unit in units]

@@ -21,7 +21,7 @@ from autopeft.tasks.batches import epoch_order
 from autopeft.train.allocated import Allocated
 from autopeft.train.allocating.gates import open_gates
 from autopeft.train.allocating.signals import input_spectra, maps_of, mean_gradients, squared_gradients
-from autopeft.train.running import Request, Running
+from autopeft.train.running import Request, Running, out_of_memory
 
 if TYPE_CHECKING:
     from autopeft.train.workbench import Workbench
@@ -67,7 +67,10 @@ def allocate(bench: "Workbench", configuration: Configuration, seed: int) -> All
     if known.name not in _BEFORE or not dealt.units:
         return Allocated(configuration)
     defaults = {name: field.default for name, field in known.fields.items()}
-    found = _BEFORE[known.name](Job(bench, dealt, seed, {**defaults, **options}))
+    try:
+        found = _BEFORE[known.name](Job(bench, dealt, seed, {**defaults, **options}))
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(error, bench.device) from None
     return Allocated(found.plan, time.monotonic() - began, found.ledger, found.scores)
 
 
