@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import search_quality
 import suggest_time
+import warm_start
 from replay import Run
 
 from .small import small_table
@@ -93,3 +94,11 @@ def test_the_table_of_stopping_is_what_was_recorded() -> None:
     part = rows["random", "epochs"]["epochs_for_the_same"]["mean"]
     assert f"Random search needs {part:.0%} of them" in words
     assert f"it has {rows['botorch', 'epochs']['share'][49]:.3f} of the hypervolume" in words
+
+
+def test_the_table_of_earlier_studies_is_what_was_recorded() -> None:
+    record = json.loads(warm_start.RESULTS.read_text(encoding="utf-8"))
+    assert warm_start.markdown(record) in (DOCS / "results.md").read_text(encoding="utf-8")
+    for name in ("related", "unrelated", "reversed"):  # none is worse than a cold start in the long run
+        _, high = record["against_cold"][name]["100"]["band"]
+        assert high > 0
