@@ -1,7 +1,7 @@
 """Trials per hour: ours against what a person writes with Ray Tune, transformers' Trainer and peft.
 
     python benchmarks/throughput.py                                     # the starter, about 40 minutes on a quiet machine
-    python benchmarks/throughput.py --minilm FOLDER --data sst2/train.tsv --merge      # MiniLM's six layers on text
+    python benchmarks/throughput.py --minilm FOLDER --data sst2/train.tsv --trials 8 --merge     # MiniLM's six layers on text
     python benchmarks/throughput.py --table                             # the results as markdown
 
 The same 24 configurations of LoRA (random layers, sites, ranks and rates), data, steps, batch size and thread for every row, one
@@ -166,12 +166,12 @@ def record(rows: Sequence[Row], trials: int, repeats: int, command: str) -> dict
         "machine": f"{platform.machine()}, one core of {os.cpu_count()}, no GPU",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
-        "trials": trials,
         "repeats": repeats,
         "rows": [
             {
                 "name": row.name,
                 "backbone": row.backbone,
+                "trials": trials,
                 "device": row.device,
                 "trials_per_hour": round(3600 * trials / row.seconds, 1),
                 "seconds_per_step": round(row.seconds / row.steps, 4),
@@ -195,8 +195,8 @@ def _counts(scores: Sequence[float], peers: Sequence[float]) -> bool:
 def markdown(results: Mapping[str, Any]) -> str:
     """The results as docs/results.md has them."""
     lines = [
-        "| backbone | row | trials an hour | of the peer's | seconds a step | peak memory | mean score |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| backbone | row | trials | an hour | of the peer's | seconds a step | peak memory | mean score |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     peers = {row["backbone"]: row["trials_per_hour"] for row in results["rows"] if row["name"] == "peer"}
     for row in results["rows"]:
@@ -204,7 +204,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         peak = f"{row['peak_bytes'] / 2**20:,.0f} MiB" if row["peak_bytes"] else ""
         score = f"{row['score']:.3f}" if row["score"] is not None else ""
         lines.append(
-            f"| {row['backbone']} | {row['name']} | {row['trials_per_hour']:,.0f} | {ratio} | {row['seconds_per_step']:.4f} | "
+            f"| {row['backbone']} | {row['name']} | {row['trials']} | {row['trials_per_hour']:,.0f} | {ratio} | {row['seconds_per_step']:.4f} | "
             f"{peak} | {score}{'' if row['counts'] else ' (does not count)'} |"
         )
     return "\n".join(lines)
