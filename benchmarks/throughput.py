@@ -46,7 +46,6 @@ ROWS = ("peer", "trainer", "solo", "prefix", "packed", "bound")
 _PACK = 4
 PACKAGES = ("autopeft", "torch", "transformers", "peft", "ray", "datasets")
 _EXAMPLES = {"train": 384, "validation": 256}  # of text: the first ones
-_AGREE = 0.02  # mean scores of rows that differ by more are not of the same work
 
 
 def prepare(backbone: str, folder: Path, model: str | None, data: str | None) -> Setting:
@@ -188,8 +187,11 @@ def record(rows: Sequence[Row], trials: int, repeats: int, command: str) -> dict
 
 
 def _counts(scores: Sequence[float], peers: Sequence[float]) -> bool:
-    """Whether a row has done the same work: its mean score is the peer's, within noise."""
-    return not scores or not peers or abs(statistics.fmean(scores) - statistics.fmean(peers)) <= _AGREE
+    """Whether a row has done the same work: its scores are the peer's, on average, within two standard errors of their differences."""
+    if len(scores) < 2 or len(peers) < 2:
+        return True
+    apart = [a - b for a, b in zip(scores, peers, strict=True)]
+    return abs(statistics.fmean(apart)) <= 2 * statistics.stdev(apart) / len(apart) ** 0.5
 
 
 def markdown(results: Mapping[str, Any]) -> str:
