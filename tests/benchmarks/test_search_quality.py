@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import elastic
 import fidelity
 import numpy as np
 import pytest
@@ -102,3 +103,8 @@ def test_the_table_of_earlier_studies_is_what_was_recorded() -> None:
     for name in ("related", "unrelated", "reversed"):  # none is worse than a cold start in the long run
         _, high = record["against_cold"][name]["100"]["band"]
         assert high > 0
+
+
+def test_the_table_of_the_super_adapter_is_what_was_recorded() -> None:
+    record = json.loads(elastic.RESULTS.read_text(encoding="utf-8"))
+    assert elastic.table(record) in (DOCS / "results.md").read_text(encoding="utf-8")
