@@ -1,7 +1,6 @@
 """From scores and a budget to a decision: the rules that allocators share. Ties have an answer, everywhere the same."""
 
 import itertools
-import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -81,25 +80,3 @@ def draw(weights: Sequence[float], count: int, rng: random.Random) -> tuple[int,
         found.append(key)
         del left[key]
     return tuple(sorted(found))
-
-
-def spread(total: int, shares: Sequence[float], most: Sequence[int]) -> tuple[int, ...]:
-    """A whole number in proportion to shares, none above its bound: what one cannot hold goes to the others.
-
-    >>> spread(10, [1.0, 1.0, 8.0], [10, 10, 4])
-    (3, 3, 4)
-    """
-    found = [0] * len(shares)
-    left = min(total, sum(most))
-    while left > 0:
-        open_to = [i for i in range(len(shares)) if found[i] < most[i]]
-        whole = sum(shares[i] for i in open_to)
-        wanted = {i: left * (shares[i] / whole if whole > 0 else 1 / len(open_to)) for i in open_to}
-        given = {i: min(math.floor(wanted[i]), most[i] - found[i]) for i in open_to}
-        if not sum(given.values()):  # less than one for each: the largest remainders, the first of equal ones
-            for i in sorted(open_to, key=lambda i: -wanted[i])[:left]:
-                given[i] = 1
-        for i, count in given.items():
-            found[i] += count
-            left -= count
-    return tuple(found)

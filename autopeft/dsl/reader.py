@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from autopeft.dsl import tree
 from autopeft.dsl.allocators import ALLOCATORS
@@ -19,6 +19,8 @@ from autopeft.dsl.space import Space, parse_bound
 from autopeft.dsl.types import MODULE_TYPES, TRAINING, sites_of, size_field
 from autopeft.dsl.writer import write_space
 from autopeft.errors import BudgetError, SpaceError, nearest
+
+Known = TypeVar("Known")
 
 FIELDS = (
     *("name", "source", "extends", "layers", "modules", "training", "allocation", "constraints"),
@@ -190,17 +192,20 @@ def _alternative(node: Node) -> tree.Entry:
     return _entry(node)
 
 
+def _known(node: Node, what: str, table: Mapping[str, Known]) -> Known:
+    if not isinstance(node.value, str) or node.value not in table:
+        raise node.error(
+            f"unknown {what} {node.shown()}: allowed are {', '.join(table)}", nearest(str(node.value), table)
+        )
+    return table[node.value]
+
+
 def _module(node: Node) -> tree.ModuleSpec:
     assert isinstance(node.value, dict)
     kind = node.value["type"]
-    if not isinstance(kind.value, str) or kind.value not in MODULE_TYPES:
-        raise kind.error(
-            f"unknown module type {kind.shown()}: allowed are {', '.join(MODULE_TYPES)}",
-            nearest(str(kind.value), MODULE_TYPES),
-        )
-    known = MODULE_TYPES[kind.value]
+    known = _known(kind, "module type", MODULE_TYPES)
     if reason := known.refusal():
-        raise kind.error(f"{kind.value} cannot be used here: {reason}")
+        raise kind.error(f"{known.name} cannot be used here: {reason}")
     fields = node.mapping(allowed_fields(known), required_fields(known))
     refused = _NOT_WHERE_SHARED if known.alone else {}
     domains: dict[str, Any] = {}
@@ -211,7 +216,7 @@ def _module(node: Node) -> tree.ModuleSpec:
             domains[name] = read_domain(fields[name], field, refused)
     sites = sites_of(known)
     return tree.ModuleSpec(
-        kind.value,
+        known.name,
         sites=_selection(fields["sites"], sites) if "sites" in fields else None,
         layers=_selection(fields["layers"], None) if "layers" in fields else None,
         when=read_when(fields),
@@ -316,12 +321,7 @@ def _allocator(node: Node) -> tree.AllocatorSpec:
             f"found {node.shown()}, expected an allocator such as {{type: spt}}, or one_of several"
         )
     kind = node.value["type"]
-    if not isinstance(kind.value, str) or kind.value not in ALLOCATORS:
-        raise kind.error(
-            f"unknown allocator {kind.shown()}: allowed are {', '.join(ALLOCATORS)}",
-            nearest(str(kind.value), ALLOCATORS),
-        )
-    known = ALLOCATORS[kind.value]
+    known = _known(kind, "allocator", ALLOCATORS)
     fields = node.mapping(("type", *known.fields), ("type",))
     domains: dict[str, Any] = {
         name: read_domain(fields[name], field, _NOT_IN_ALLOCATION)
@@ -333,7 +333,7 @@ def _allocator(node: Node) -> tree.AllocatorSpec:
             raise SpaceError(
                 f"{domain.when[0].where}: a field of an allocator has no condition but its allocator."
             )
-    return tree.AllocatorSpec(kind.value, where=node.where, **domains)
+    return tree.AllocatorSpec(known.name, where=node.where, **domains)
 
 
 def _constraints(node: Node) -> tuple[tree.Constraint, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.allocate.rules import draw, knapsack, spread, top
+from autopeft.allocate.rules import draw, knapsack, top
 
 options = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), min_size=1, max_size=4)
 
@@ -38,17 +38,6 @@ def test_top_takes_the_largest_and_of_equal_ones_the_first(scores: dict[int, flo
     left = [score for key, score in scores.items() if key not in found]
     assert not found or not left or min(scores[key] for key in found) >= max(left)
     assert top(dict.fromkeys("abc", 1.0), 2) == ("a", "b")
-
-
-@given(
-    st.integers(0, 60),
-    st.lists(st.tuples(st.floats(0, 10), st.integers(0, 15)), min_size=1, max_size=6),
-)
-def test_what_is_spread_is_all_that_there_is_room_for(total: int, units: list[tuple[float, int]]) -> None:
-    shares, most = [share for share, _ in units], [bound for _, bound in units]
-    found = spread(total, shares, most)
-    assert sum(found) == min(total, sum(most))
-    assert all(0 <= count <= bound for count, bound in zip(found, most, strict=True))
 
 
 def test_what_is_drawn_is_drawn_by_its_weight() -> None:
