@@ -25,6 +25,9 @@ def again(ctx: typer.Context, **changed: Any) -> str:
         value = values.get(name)
         if name not in values or value is None or (value == parameter.default and name not in changed):
             continue
+        if isinstance(value, bool):
+            words.append((parameter.opts if value else parameter.secondary_opts)[0])
+            continue
         for one in value if isinstance(value, list | tuple) else (value,):
             words += [parameter.opts[0], without_password(str(one))]
     return shlex.join(words)
