@@ -21,6 +21,9 @@ from autopeft.trade_off import Values
 BASELINES = (TrialKind.HEAD_ONLY, TrialKind.LORA_QV)
 """What a search is held against, from the cheapest."""
 
+FOUND = (TrialKind.SEARCH, TrialKind.TRUNCATED)
+"""What may be on the front: points of the search, and what their trainings hand out besides."""
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -92,9 +95,7 @@ def search_front(trials: Sequence[Trial], objectives: Sequence[Objective] = ()) 
         trials: All of the study.
         objectives: The study's; score and trainable where none are given.
     """
-    found = [
-        (t, v) for t in trials if t.kind is TrialKind.SEARCH and (v := trade_off.values_of(t, objectives))
-    ]
+    found = [(t, v) for t in trials if t.kind in FOUND and (v := trade_off.values_of(t, objectives))]
     return [found[i][0] for i in trade_off.front([values for _, values in found], objectives)]
 
 
@@ -190,7 +191,7 @@ def choose(trials: Sequence[Trial], objectives: Sequence[Objective] = ()) -> Cho
     front = search_front(trials, objectives)
     done = {t.configuration.key for t in trials if t.kind is TrialKind.CONFIRM and t.status.final}
     if front and all(t.configuration.key in done for t in front):
-        searched = [t for t in trials if t.kind is TrialKind.SEARCH]
+        searched = [t for t in trials if t.kind in FOUND]
         found = [(t, values) for t in searched if (values := _confirmed_values(trials, t, objectives))]
         if found:
             members, knee, best = _front(found, objectives)

@@ -41,19 +41,21 @@ def _counted(trained: "Trained") -> int:
     storages: dict[int, int] = {}  # address to bytes
     kept: list[Any] = []  # an address is that of one storage for as long as the tensor lives
 
-    def count(tensor: "Tensor") -> "Tensor":
+    def count(tensor: "Tensor") -> None:
         for part in _dense(tensor):
             storage = part.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
             kept.append(part)
-        return tensor
 
     runner = trained.attached.runner
     for tensor in (*runner.parameters(), *runner.buffers()):
         count(tensor)
-    with saved_tensors_hooks(count, lambda tensor: tensor):
+    with saved_tensors_hooks(count, lambda nothing: nothing):  # nobody goes back through this graph
         kept.append(trained.loss())
     trained_bytes = sum(p.numel() * p.element_size() for p in trained.attached.trainable())
+    # Or the graph would be there for ever: it holds on to `count`, which holds on to it, and the garbage collector does not see
+    # how. For the same reason `count` answers nothing: an answer is kept in place of the tensor, by what the tensor came from.
+    kept.clear()
     return sum(storages.values()) + _OF_ADAMW * trained_bytes
 
 

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,22 @@ class Attached:
         """All that is trained: the modules' parameters and the head's."""
         return [p for p in self.runner.parameters() if p.requires_grad]
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Let our modules go by other names, as those of another configuration do; what has none is taken off.
+
+        Args:
+            names: The name that it has to the name that it is to have.
+        """
+        undo = dict(zip(self.own, self._undo, strict=True))
+        modules = dict(self.own.items())
+        self.own.clear()
+        for name, module in modules.items():
+            if name in names:
+                self.own[names[name]] = module
+            else:
+                undo.pop(name)()
+        self._undo = [*undo.values()]
+
     def head_state(self) -> dict[str, torch.Tensor]:
         """The head's tensors by path, as they are trained."""
         state = {}
@@ -74,6 +90,14 @@ class Attached:
             for name, tensor in trained_copy(self.model.get_submodule(path)).state_dict().items():
                 state[f"{path}.{name}"] = tensor
         return state
+
+    def load_head(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put in what `head_state` gave."""
+        for path in self._heads:
+            own = {
+                name.removeprefix(f"{path}."): t for name, t in state.items() if name.startswith(f"{path}.")
+            }
+            trained_copy(self.model.get_submodule(path)).load_state_dict(own)
 
     def after_step(self, step: int) -> None:
         """What a module does after an optimiser step, numbered from 1, while gradients are still there."""

@@ -10,6 +10,7 @@ autopeft_config.json, autopeft_model.safetensors     ours: the configuration, ou
 import contextlib
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 import autopeft
-from autopeft.adapters.attach import Attached, put_on, quietly, trained_copy
+from autopeft.adapters.attach import Attached, put_on, quietly
 from autopeft.adapters.own import own_name
 from autopeft.adapters.peft_methods import Planned
 from autopeft.adapters.stack import Adapter
@@ -96,9 +97,12 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
     _check_head(model, tensors)
     layout = find_layout(model, sum(p.numel() for p in model.base_model.parameters()), content.get("sites"))
     names = content.get("peft", [""])
+    for name in content.get("peft", []):
+        _check_part(folder, name)
 
     def make(number: int, planned: Planned) -> PeftModel:
         saved = folder / names[number]
+        _check_part(folder, names[number])
         wrapper = PeftModel.from_pretrained(model, str(saved))
         there = get_peft_model_state_dict(wrapper, save_embedding_layers=False)
         missing = sorted(set(load_file(saved / _PEFT_WEIGHTS)) ^ set(there))
@@ -122,8 +126,7 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
             f"the adapter in '{folder}' was trained on another backbone ({content.get('backbone')}): "
             f"{lines[min(1, len(lines) - 1)].strip().rstrip('.')}."
         ) from None
-    for path in content["head"]:
-        trained_copy(model.get_submodule(path)).load_state_dict(_part(tensors, f"head.{path}."))
+    attached.load_head(_part(tensors, "head."))
     return attached.runner.eval()
 
 
@@ -193,6 +196,21 @@ def _with_names_of_today(
             names |= {f"layer{i}_{kind}": own_name(module, i, module.sites[0]) for i in module.layers}
     split = {name: name.split(".", 1) for name in tensors}
     return {f"{names[first]}.{rest}": tensors[name] for name, (first, rest) in split.items()}
+
+
+def _check_part(folder: Path, name: object) -> None:
+    """Refuse an adapter of peft that is not one of the names that `_names` gives, or would have peft run code.
+
+    Without its weights as safetensors peft would look for pickled ones, there and on the hub.
+    """
+    known = isinstance(name, str) and re.fullmatch(r"(peft-[0-9]+-[a-z0-9_-]+)?", name)
+    if not known or not (folder / str(name) / _PEFT_WEIGHTS).is_file():
+        raise InputError(f"the adapter in '{folder}' is not whole: '{name}' of it has no {_PEFT_WEIGHTS}.")
+    config = json.loads((folder / str(name) / "adapter_config.json").read_text(encoding="utf-8"))
+    if config.get("megatron_config"):
+        raise InputError(
+            f"the adapter in '{folder}' names a Python module for peft to import: it is not loaded."
+        )
 
 
 def _check_head(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor]) -> None:

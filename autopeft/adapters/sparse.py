@@ -19,18 +19,20 @@ SAVED = "saved"
 class _SparseProduct(torch.autograd.Function):
     # The dense delta is made anew in each direction and never kept: keeping it would take the memory of W.
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, values: torch.Tensor, delta: "SparseDelta") -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, values: torch.Tensor, watched: torch.Tensor | None, delta: "SparseDelta"
+    ) -> torch.Tensor:
         ctx.save_for_backward(x, values)
         ctx.delta = delta
         return x @ delta.dense(values).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = gradients
         x, values = ctx.saved_tensors
         delta: SparseDelta = ctx.delta
         of_x = gradient @ delta.dense(values).T.to(gradient.dtype) if ctx.needs_input_grad[0] else None
-        of_values = None
+        of_values = of_weight = None
         if ctx.needs_input_grad[1]:
             rows, columns = (
                 x.reshape(-1, x.shape[-1]).to(gradient.dtype),
@@ -38,21 +40,27 @@ class _SparseProduct(torch.autograd.Function):
             )
             of_weight = rows.T @ columns if delta.transposed else columns.T @ rows
             of_values = of_weight.reshape(-1)[delta.indices].to(values.dtype)
-        return of_x, of_values, None
+        return of_x, of_values, of_weight if ctx.needs_input_grad[2] else None, None
 
 
 class SparseDelta(nn.Module):
     """`x @ delta.T`, where delta is zero but for trained entries that are zero before training.
 
     The weight with the delta in it is `weight.view(-1).index_add_(0, indices, values)`.
+
+    Attributes:
+        watched: What stands for all of W where its gradient is wanted, a leaf of W's shape; None where it is not. The backward
+            pass has that gradient anyway, one map at a time.
     """
 
     indices: torch.Tensor
+    watched: torch.Tensor | None
 
     def __init__(self, indices: torch.Tensor, shape: tuple[int, int], transposed: bool) -> None:
         super().__init__()
         self.shape = shape
         self.transposed = transposed
+        self.watched = None
         self.values = nn.Parameter(torch.zeros(len(indices)))
         self.register_buffer("indices", indices)
 
@@ -65,7 +73,7 @@ class SparseDelta(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs)."""
-        y: torch.Tensor = _SparseProduct.apply(x, self.values, self)  # type: ignore[no-untyped-call]
+        y: torch.Tensor = _SparseProduct.apply(x, self.values, self.watched, self)  # type: ignore[no-untyped-call]
         return y
 
 
@@ -76,6 +84,8 @@ def largest(scores: torch.Tensor, count: int) -> torch.Tensor:
     [1, 2]
     """
     flat = scores.detach().reshape(-1)
+    if not count:
+        return flat.new_zeros(0, dtype=torch.int64)
     threshold = flat.topk(count).values[-1]
     above = (flat > threshold).nonzero().squeeze(1)
     tied = (flat == threshold).nonzero().squeeze(1)[: count - len(above)]

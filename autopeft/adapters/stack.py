@@ -136,7 +136,7 @@ class Stack:
 
     def after_step(self, step: int) -> None:
         """Let AdaLoRA prune ranks: after an optimiser step, numbered from 1, while gradients are still there."""
-        for adapter in self._adalora():
+        for adapter in self.adalora():
             with self.alone(adapter):
                 adapter.wrapper.base_model.update_and_allocate(step)
 
@@ -146,16 +146,18 @@ class Stack:
         Zhang et al. 2023, equation 4: the mean of ‖A Aᵀ - I‖ and ‖Bᵀ B - I‖ over all factors, times its weight.
         """
         total = None
-        for adapter in self._adalora():
-            norms = []
-            for layer in adapter.layers.values():
-                for factor in (layer.lora_A["default"], layer.lora_B["default"].T):
-                    product = factor @ factor.T
-                    norms.append(torch.linalg.norm(product - torch.eye(len(product)).to(product)))
-            weight = adapter.wrapper.peft_config["default"].orth_reg_weight
-            loss = weight * torch.stack(norms).mean()
+        for adapter in self.adalora():
+            layers = adapter.layers.values()
+            factors = [f for layer in layers for f in (layer.lora_A["default"], layer.lora_B["default"].T)]
+            loss = adapter.wrapper.peft_config["default"].orth_reg_weight * self.unorthogonal(factors)
             total = loss if total is None else total + loss
         return total
+
+    @staticmethod
+    def unorthogonal(factors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """How far the rows of matrices are from orthonormal: the mean of ‖F Fᵀ - I‖."""
+        products = [factor @ factor.T for factor in factors]
+        return torch.stack([torch.linalg.norm(p - torch.eye(len(p)).to(p)) for p in products]).mean()
 
     def take_off(self) -> None:
         """Leave the model as it was before the first adapter: modules, weights, attributes, hooks."""
@@ -173,7 +175,8 @@ class Stack:
             hooks.clear()
             hooks.update(own_hooks)
 
-    def _adalora(self) -> list[Adapter]:
+    def adalora(self) -> list[Adapter]:
+        """The adapters that are AdaLoRA."""
         return [a for a in self.adapters if isinstance(a.wrapper.base_model, AdaLoraModel)]
 
     def _show(self, shown: Sequence[Adapter]) -> None:

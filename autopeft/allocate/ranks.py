@@ -4,14 +4,16 @@ Notation:
     u           a unit: one linear map with a LoRA
     G_u         gradient of the loss by its weight
     sigma_k     k-th singular value
+    A_k, B_k    k-th row of A, k-th column of B
 """
 
 import itertools
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from autopeft.allocate.gradients import some_sizes
-from autopeft.allocate.rules import knapsack
+from autopeft.allocate.rules import knapsack, top
 from autopeft.allocate.units import Dealt, Unit
 from autopeft.dsl.cost import trainable_parameters
 from autopeft.nouns import Configuration, Module
@@ -58,13 +60,33 @@ def by_variance(dealt: Dealt, shares: Mapping[Unit, Sequence[float]], rho: float
         for unit in dealt.units
         for k, share in enumerate(shares[unit][: round(dealt.ranks[unit] * rho)])
     )
-    ranks, left = dict.fromkeys(dealt.units, 0), dealt.cost
-    for _, unit, _ in every:
-        cost = _cost(dealt, unit, ranks[unit] + 1) - _cost(dealt, unit, ranks[unit])
-        if cost <= left:
-            ranks[unit] += 1
-            left -= cost
-    return dealt.plan(_modules(dealt, ranks, init="eva"))
+    return dealt.plan(_modules(dealt, _as_many_as_fit(dealt, [unit for _, unit, _ in every]), init="eva"))
+
+
+def by_estimate(
+    dealt: Dealt, places: Mapping[Unit, float], ranks: Mapping[Unit, Sequence[float]], keep: float
+) -> Configuration:
+    """The places that changed their maps' outputs most, and of all of their ranks the best ones, as many as the budget has.
+
+    Light-PEFT (Gu et al. 2024, 2406.03792) prunes once after a short training: modules of small scores, then ranks below
+    a quantile of all. It takes three quarters of the modules and half of the ranks away, and a part of the backbone's heads and
+    neurons besides; here the backbone stays whole, and the quantile of the ranks is the one at which the budget is used up. So
+    that all of it can be, the ranks that are looked at have to be more than the configuration's.
+
+    Equal scores go to the place that comes first; where all ranks are alike, every place gets its first one, then every place
+    its second.
+
+    Args:
+        dealt: What there is to deal out.
+        places: Score of each unit's module.
+        ranks: Score of each of the ranks that were looked at there, at most as many as the place can have, in any order.
+        keep: Share of the units that keep a module.
+    """
+    chosen = top(places, max(1, math.ceil(keep * len(places))))
+    every = sorted(
+        (-score, k, unit) for unit in chosen for k, score in enumerate(sorted(ranks[unit], reverse=True))
+    )
+    return dealt.plan(_modules(dealt, _as_many_as_fit(dealt, [unit for _, _, unit in every])))
 
 
 def drawn(dealt: Dealt, rng: random.Random) -> Configuration:
@@ -85,12 +107,47 @@ def drawn(dealt: Dealt, rng: random.Random) -> Configuration:
         left -= prices[unit]
 
 
-def evenly(dealt: Dealt, units: Iterable[Unit]) -> Configuration:
-    """One rank for these units and none for others: the largest that costs no more than the configuration."""
+def evenly(dealt: Dealt, units: Iterable[Unit], *, rest: Iterable[Unit] = ()) -> Configuration:
+    """One rank for these units and none for others: the largest that costs no more than the configuration.
+
+    What is left of the cost is a rank more for some of them.
+
+    Args:
+        dealt: What there is to deal out.
+        units: Which; the first ones get what is left.
+        rest: Units that have rank 1, which says nothing at first whatever `init` the configuration has; they are paid for
+            before the others.
+    """
     chosen, rank = tuple(units), 1
-    while sum(_cost(dealt, unit, rank + 1) for unit in chosen) <= dealt.cost:
+    others = [dealt.lora(unit, 1, plain_start=True) for unit in rest]
+    left = dealt.cost - sum(_cost(dealt, Unit(one.layers[0], one.sites[0]), 1) for one in others)
+    while sum(_cost(dealt, unit, rank + 1) for unit in chosen) <= left:
         rank += 1
-    return dealt.plan(_modules(dealt, dict.fromkeys(chosen, rank)))
+    ranks = dict.fromkeys(chosen, rank)
+    left -= sum(_cost(dealt, unit, rank) for unit in chosen)
+    for unit in chosen:
+        if dealt.rank_cost(unit) <= left:
+            ranks[unit] += 1
+            left -= dealt.rank_cost(unit)
+    return dealt.plan([*_modules(dealt, ranks), *others])
+
+
+def alike(dealt: Dealt, units: Iterable[Unit]) -> tuple[tuple[Unit, ...], ...]:
+    """The units in groups of one site and one shape of weight, in order; who has no fellow is left out."""
+    groups: dict[tuple[str, int, int], list[Unit]] = {}
+    for unit in units:
+        place = dealt.place(unit)
+        groups.setdefault((unit.site, place.inputs, place.outputs), []).append(unit)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def room_to_grow(dealt: Dealt) -> Configuration:
+    """As many ranks everywhere as a place may come to have: more than may be there together in the end."""
+    ranks = {}
+    for unit, rank in dealt.ranks.items():
+        place = dealt.place(unit)
+        ranks[unit] = min(_MOST_TIMES * rank, place.inputs, place.outputs)
+    return dealt.plan(_modules(dealt, ranks))
 
 
 def pruned(dealt: Dealt, keep: float) -> Configuration:
@@ -119,6 +176,17 @@ def _prunable(dealt: Dealt, unit: Unit, rank: int, keep: float) -> Module:
     alpha = {name: value for name, value in lora.options if name == "alpha"}
     options = {"target_rank": target, **alpha, "sites": (unit.site,)}
     return Module("adalora", rank, (unit.layer,), tuple(sorted(options.items())))
+
+
+def _as_many_as_fit(dealt: Dealt, units: Iterable[Unit]) -> dict[Unit, int]:
+    # A rank to one unit after another; who costs too much goes without, and the next may still fit.
+    ranks, left = dict.fromkeys(dealt.units, 0), dealt.cost
+    for unit in units:
+        cost = _cost(dealt, unit, ranks[unit] + 1) - _cost(dealt, unit, ranks[unit])
+        if cost <= left:
+            ranks[unit] += 1
+            left -= cost
+    return ranks
 
 
 def _cost(dealt: Dealt, unit: Unit, rank: int) -> int:

@@ -6,8 +6,10 @@ together, the budget. The allocator's plan is another arrangement of modules, wh
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from autopeft.dsl.module_type import Field
+from autopeft.nouns import Configuration
 
 UNIFORM = "uniform"
 """The allocator that leaves all as it is: a configuration that has it says nothing of it."""
@@ -50,9 +52,10 @@ _ALL = (
     ),
     AllocatorType(
         "spt",
-        "weights that the loss is most sensitive to: modules where a matrix has many of them, single entries elsewhere",
+        "weights that the loss is most sensitive to: modules where a matrix or block has many of them, single entries and "
+        "whole biases elsewhere",
         "He et al. 2023 (2303.08566)",
-        types=("lora",),
+        types=("lora", "bottleneck"),
         fields={
             "threshold": Field(
                 "float",
@@ -60,7 +63,8 @@ _ALL = (
                 low=1e-3,
                 high=1e6,
                 expressions=False,
-                about="a matrix gets a module where its sensitive entries, times this, are as many as the module's parameters",
+                about="a matrix gets its LoRA, a block its bottleneck, where its sensitive entries, times this, are as many as "
+                "the module's parameters",
             ),
             "times": Field(
                 "float",
@@ -68,7 +72,15 @@ _ALL = (
                 low=1.0,
                 high=64.0,
                 expressions=False,
-                about="rank of its modules, in ranks of the space's",
+                about="rank or width of its modules, in those of the space's",
+            ),
+            "vectors": Field(
+                "float",
+                5.0,
+                low=0.0,
+                high=1e6,
+                expressions=False,
+                about="a bias is trained where its sensitive numbers, times this, are as many as it has; 0: never",
             ),
             "examples": _EXAMPLES,
         },
@@ -135,6 +147,78 @@ _ALL = (
                 "float", 1.0, low=0.05, high=1e3, expressions=False, about="passes over the data with gates"
             ),
             "held": _share(0.3, "share of the training examples that the gates are trained on", 0.05),
+            "share": Field(
+                "boolean",
+                False,
+                about="places that lose their module have one of rank 1, the same for all layers of a site",
+            ),
+        },
+    ),
+    AllocatorType(
+        "light-peft",
+        "modules of several times the rank are trained for a while; the ranks that mattered most by then are trained anew",
+        "Gu et al. 2024 (Light-PEFT, 2406.03792)",
+        types=("lora",),
+        fields={
+            "keep": _share(0.5, "share of the places that keep a module", 0.01),
+            "times": Field(
+                "float",
+                4.0,
+                low=1.0,
+                high=64.0,
+                expressions=False,
+                about="ranks that are looked at, in ranks of the space's",
+            ),
+            "epochs": Field(
+                "float", 1.0, low=0.05, high=1e3, expressions=False, about="passes over the data to look at"
+            ),
+        },
+    ),
+    AllocatorType(
+        "increlora",
+        "ranks grow while training, where a rank more would lower the loss most",
+        "Zhang et al. 2023 (2308.12043), with the reserve ranks' own gradients",
+        types=("lora",),
+    ),
+    AllocatorType(
+        "triadaptlora",
+        "ranks grow while training, where the update has grown most",
+        "Liang et al. 2025 (2501.08008)",
+        types=("lora",),
+    ),
+    AllocatorType(
+        "dylora",
+        "one training whose first ranks are a module of their own: every smaller rank is scored and kept as well",
+        "Valipour et al. 2023 (2210.07558)",
+        types=("lora",),
+        fields={"keep": _share(1.0, "share of the ranks that is handed out", 0.01)},
+    ),
+    AllocatorType(
+        "id3",
+        "single entries join while training, at every step those of the largest gradients anywhere",
+        "Agarwal et al. 2024 (2408.14470)",
+        types=("sparse",),
+        fields={
+            "power": Field(
+                "float",
+                0.0,
+                low=0.0,
+                high=4.0,
+                expressions=False,
+                about="gradients are divided by the weight's size to this power",
+            )
+        },
+    ),
+    AllocatorType(
+        "spiel",
+        "single entries of a weight that change little make room for others with larger gradients",
+        "Ansell et al. 2024 (2401.16405)",
+        types=("sparse",),
+        fields={
+            "every": Field(
+                "integer", 20, low=1, high=1e6, expressions=False, about="steps between two times"
+            ),
+            "drop": _share(0.2, "share of the entries that make room, at first; it falls to 0"),
         },
     ),
 )
@@ -147,3 +231,10 @@ def deals_out(kind: str, module_type: str) -> bool:
     """Whether an allocator has a say about modules of a type."""
     types = ALLOCATORS[kind].types
     return kind != UNIFORM and (not types or module_type in types)
+
+
+def fields_of(configuration: Configuration) -> tuple[str, dict[str, Any]]:
+    """The name of a configuration's allocator and all of its fields, those at their defaults too."""
+    given = dict(configuration.allocation)
+    known = ALLOCATORS[given.pop("type", UNIFORM)]
+    return known.name, {**{name: field.default for name, field in known.fields.items()}, **given}

@@ -6,8 +6,10 @@ Notation:
     (i, o)      inputs and outputs of a place
 """
 
+import math
+
 from autopeft.dsl.module_type import Field, ModuleType, Options
-from autopeft.nouns import Place, Size
+from autopeft.nouns import Place, Size, rounded
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "sigmoid", "leaky_relu")
 
@@ -38,6 +40,30 @@ def sparse_count(density: Size, place: Place) -> int:
     6
     """
     return max(1, round(density * place.inputs * place.outputs))
+
+
+def sparse_density(count: int, place: Place) -> float:
+    """The density, of the digits that a configuration has, that means these entries, or the next lower number that can be said.
+
+    Args:
+        count: At least one.
+        place: The linear map.
+
+    >>> sparse_density(1_000, Place("linear", 768, 768)), sparse_count(0.00169, Place("linear", 768, 768))
+    (0.00169, 997)
+    """
+    share = count / (place.inputs * place.outputs)
+    density = rounded(share)
+    return density if sparse_count(density, place) <= count else rounded(density - last_digit(share))
+
+
+def last_digit(number: float) -> float:
+    """One, at the third digit of a number: what lies between two numbers of a configuration.
+
+    >>> last_digit(0.0123)
+    0.0001
+    """
+    return 10.0 ** (math.floor(math.log10(number)) - 2)
 
 
 def _sparse(size: Size, options: Options, place: Place) -> int:

@@ -68,3 +68,10 @@ def _told(config: Any) -> dict[str, Any]:
         if field.name not in _FILLED_IN and (value != default or field.name in _SHOWN):
             told[field.name] = value
     return told
+
+
+def docstring(text: str) -> str:
+    """Source of a docstring: whatever is in the text, such as a study's name, stays inside it."""
+    shown = text.replace("\\", r"\\").replace('"', r"\"") if '"""' in text else text.replace("\\", r"\\")
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
+    return f'"""{shown}{" " if shown.endswith(chr(34)) else ""}"""'

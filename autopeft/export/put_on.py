@@ -129,12 +129,12 @@ def check_allocation(configuration: Configuration) -> None:
     """Refuse what trains by a rule that a script has no code for.
 
     Raises:
-        InputError: An allocator chooses what each step trains.
+        InputError: An allocator has a part in every step of the training.
     """
     kind = dict(configuration.allocation).get("type")
     if kind is not None:
         raise InputError(
-            f"{kind} chooses anew before every step which modules it trains, and a script has no code for that.",
+            f"{kind} has a part in every step of the training, and a script has no code for that.",
             "Export it with --to peft: the folder holds what was trained.",
         )
 

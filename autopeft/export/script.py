@@ -19,7 +19,7 @@ from autopeft.confirmation import Confirmed
 from autopeft.dsl.describe import describe
 from autopeft.export.data import write_splits
 from autopeft.export.inline import Import, imports_of, inline
-from autopeft.export.literal import literal
+from autopeft.export.literal import docstring, literal
 from autopeft.export.put_on import check_allocation, put_on_source
 from autopeft.export.sequences import LOAD_TOKENIZER, Part, of_chats, sequence_part
 from autopeft.nouns import OWN_HEAD, Study, Trial
@@ -219,7 +219,7 @@ def _whole_part(task: Task) -> Part:
 def _header(study: Study, trial: Trial, anew: Confirmed | None, task: TaskSettings) -> str:
     described = describe(trial.plan, study.settings["backbone"]["layers"])
     modules = "\n".join(f"    {json.dumps(m.to_json())}" for m in trial.plan.modules) or "    no modules"
-    return f'''"""{described}
+    return docstring(f"""{described}
 
 Trial {trial.number} of the study '{study.name}', {trial.trainable:,} trainable parameters{"" if task.problem in OWN_HEAD else ", the task head not counted"}.
 Its {task.metric} on the validation split was {oriented(task.metric, trial.score)!r}.{_anew(task.metric, anew)}
@@ -234,7 +234,7 @@ within {TOLERANCE} elsewhere. Written by autopeft; it does not need autopeft.
 The modules:
 
 {modules}
-"""'''
+""")
 
 
 def _anew(metric: str, anew: Confirmed | None) -> str:

@@ -22,12 +22,14 @@ class Allocated:
         seconds: That it took.
         ledger: What it thought of each place: how much it is worth. Empty where it did not look at places.
         scores: Of masks: path of a linear map to the scores of its weight's entries.
+        shared: Groups of places; the LoRA of each group is one pair of matrices while it is trained.
     """
 
     plan: Configuration
     seconds: float = 0.0
     ledger: Mapping[Unit, float] = field(default_factory=dict)
     scores: Scores | None = None
+    shared: tuple[tuple[Unit, ...], ...] = ()
 
     def to_json(self, shape: BackboneShape) -> dict[str, Any]:
         """For the trial's record."""

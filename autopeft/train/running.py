@@ -1,6 +1,7 @@
 """One trial on its way: its modules, its optimiser, what it has scored so far."""
 
 import functools
+import json
 import math
 import os
 import random
@@ -13,25 +14,31 @@ from typing import TYPE_CHECKING, Any
 import peft
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 
 import autopeft
-from autopeft.adapters import attach, save_adapter
+from autopeft.adapters import Attached, adalora, attach, save_adapter
+from autopeft.adapters.lora import share
 from autopeft.backbones import reset_head
-from autopeft.dsl.allocators import ALLOCATORS
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
 from autopeft.tasks.batches import training_order
 from autopeft.tasks.direction import oriented
+from autopeft.train import checkpoint
 from autopeft.train.allocated import Allocated
-from autopeft.train.layers import BY_LAYER, LOOKED_AT, Layers, find_layers
+from autopeft.train.checkpoint import Checkpoint
 from autopeft.train.loop import accumulate, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
+from autopeft.train.steering import Settled, Steered, find_steering
 from autopeft.train.trained import Trained, measured
 
 if TYPE_CHECKING:
     from autopeft.train.workbench import Workbench
+
+LOOKED_AT = 16
+"""Training examples whose loss an allocator looks at while a trial is trained."""
 
 RUNG_EXAMPLES = 500
 """Between epochs a fixed sample of the validation split says enough; the last epoch is scored on all of it."""
@@ -49,6 +56,7 @@ class Request:
         confirm: Whether the last epoch is scored on what was held back for the confirmation too.
         objectives: What to say of the trained trial besides, with the last report.
         allocated: What is put on instead, if an allocator has decided so.
+        checkpoint: Where it is kept after each epoch but the last, to go on from there; None to keep nothing.
     """
 
     configuration: Configuration
@@ -58,6 +66,7 @@ class Request:
     confirm: bool = False
     objectives: tuple[Objective, ...] = ()
     allocated: Allocated | None = None
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -102,30 +111,24 @@ class Running:
         self._started = time.monotonic()
         self._training_seconds = 0.0
         self._scores: list[float] = []
+        self._parts: list[dict[str, Any]] = []
+        self._peak_before = 0  # bytes, of the process that it was taken up from
+        self._not_kept = ""
         self.request = request
         self.rows: int | None = None
         self.packed = 1
         reset_peak(bench.device)
         bench.prepared(request.objectives)
         self.allocated = request.allocated or Allocated(request.configuration)
-        self.configuration = configuration = self.allocated.plan
-        self.training = replace(bench.training, **dict(configuration.training))  # type: ignore[arg-type]
-        model, train = bench.backbone.model, bench.data["train"]
-        steps = self.training.epochs * math.ceil(len(train) / self.training.batch_size)
+        self.configuration = self.allocated.plan
+        self.training = replace(bench.training, **dict(self.configuration.training))  # type: ignore[arg-type]
+        train = bench.data["train"]
+        self._steps = self.training.epochs * math.ceil(len(train) / self.training.batch_size)
         self._order = functools.partial(training_order, train.lengths, self.training.batch_size, request.seed)
         torch.manual_seed(request.seed)
-        reset_head(model, bench.backbone.head)
+        reset_head(bench.backbone.model, bench.backbone.head)
         try:
-            self.attached = attach(
-                model,
-                bench.backbone.layout,
-                bench.backbone.head,
-                configuration,
-                task_type=bench.backbone.task_type,
-                steps=steps,
-                batches=self._inputs,
-                scores=self.allocated.scores,
-            )
+            self.attached = self._attach()
         except BackboneError as error:
             raise TrialError(str(error)) from None
         except torch.OutOfMemoryError as error:
@@ -136,16 +139,29 @@ class Running:
             trained = self.attached.trainable() or [nn.Parameter(torch.zeros(0))]
             self.optimizer = torch.optim.AdamW(
                 trained,
-                lr=configuration.learning_rate,
+                lr=self.configuration.learning_rate,
                 weight_decay=self.training.weight_decay,
                 fused=True,
             )
+            self._steering = find_steering(
+                Steered(
+                    request.configuration,
+                    self.attached,
+                    self.optimizer,
+                    bench.backbone.layout,
+                    self._steps,
+                    request.seed,
+                    self._look,
+                    self.training.max_grad_norm,
+                )
+            )
             self.schedule = torch.optim.lr_scheduler.LambdaLR(
                 self.optimizer,
-                functools.partial(rate_factor, steps=steps, warmup_fraction=self.training.warmup_fraction),
+                functools.partial(
+                    rate_factor, steps=self._steps, warmup_fraction=self.training.warmup_fraction
+                ),
             )
-            self.depth = bench.left_out(configuration)
-            self._layers = self._find_layers()
+            self.depth = bench.left_out(self.configuration)
         except BaseException:
             self.attached.detach()
             raise
@@ -154,6 +170,11 @@ class Running:
     def epoch(self) -> int:
         """Epochs that are through."""
         return len(self._scores)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self._steps
 
     def order(self) -> torch.Tensor:
         """The order of the training examples in the epoch that is next."""
@@ -199,11 +220,14 @@ class Running:
             raise TrialError(f"the training loss is {loss} in epoch {self.epoch + 1}.")
         last = self.epoch + 1 == training.epochs
         try:
+            if last:
+                self._settle()
             self._scores.append(
                 self._score("validation", None if last or request.whole_rungs else RUNG_EXAMPLES)
             )
             if not last and has_stalled(self._scores, training.patience):
                 last = True
+                self._settle()
                 self._scores[-1] = self._score("validation")
             values = {"score": self._scores[-1], "train_loss": loss}
             if (last or request.whole_rungs) and "test" in bench.data:
@@ -213,30 +237,178 @@ class Running:
                 values["confirmation_score"] = self._score("confirmation")
                 details["confirmation_examples"] = len(bench.data["confirmation"])
             if last:
-                self._save(values)
+                self._save(values, request.folder)
                 values["seconds"] = time.monotonic() - self._started + self.allocated.seconds
-                values["peak_memory_bytes"] = float(peak_bytes(bench.device))
-                trained = Trained(bench, self.attached, self.configuration, training, self._training_seconds)
-                values |= measured(trained, request.objectives, bench.prepared(request.objectives))
+                values["peak_memory_bytes"] = float(max(peak_bytes(bench.device), self._peak_before))
+                values |= self._measured()
                 details |= self._details()
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error, bench.device) from None
         return Report(self.epoch, values, last, details)
 
-    def _find_layers(self) -> Layers | None:
-        options = dict(self.request.configuration.allocation)
-        kind = options.pop("type", "")
-        if kind not in BY_LAYER:
+    def keep(self, report: Report) -> None:
+        """Write what is needed to go on after the epoch that was just reported; a disk that is full costs no trial.
+
+        A trial whose allocator decides while it is trained keeps nothing, and would begin anew: what such an allocator knows by
+        then is spread over the modules that it steers.
+        """
+        path = self.request.checkpoint
+        if path is None or self._steering is not None:
+            return
+        state, tensors = self._state(), self._tensors()
+        state["report"] = {
+            "rung": report.rung,
+            "values": dict(report.values),
+            "details": dict(report.details),
+        }
+        try:
+            checkpoint.write(Checkpoint(self._trial(), state, tensors), path)
+        except OSError as error:
+            self._not_kept = f"epoch {self.epoch} was not kept: {error.strerror or error}"
+
+    def take_up(self) -> Report | None:
+        """Go on from the checkpoint, if there is one of this very trial; the report after its last epoch, or None."""
+        path = self.request.checkpoint
+        found = None if path is None or self._steering is not None else checkpoint.read(path)
+        # As JSON, in which a checkpoint holds it: there a tuple is a list.
+        if found is None or found.trial != json.loads(json.dumps(self._trial())):
             return None
-        defaults = {name: field.default for name, field in ALLOCATORS[kind].fields.items()}
-        layout = self._bench.backbone.layout
-        return find_layers(self.attached, layout, self.request.seed, {**defaults, **options})
+        state, tensors = found.state, found.tensors
+        with torch.no_grad():
+            for number, parameter in enumerate(self._parameters()):
+                parameter.copy_(tensors[f"trained.{number}"])
+        own = self.optimizer.state_dict()
+        own["state"] = {}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "optimizer":
+                at, _, key = rest.partition(".")
+                own["state"].setdefault(int(at), {})[key] = tensor
+        self.optimizer.load_state_dict(own)
+        self.schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        adalora.load_state(self.attached.stack, state["ranks"], under("ranks.", tensors))
+        torch.set_rng_state(tensors["chance.cpu"])
+        if "chance.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["chance.cuda"], self._bench.device)
+        self._scores = list(state["scores"])
+        self._training_seconds = state["training_seconds"]
+        self._started = time.monotonic() - state["seconds"]
+        self._peak_before = state["peak_memory_bytes"]
+        self._not_kept = state["not_kept"]
+        self.rows = state["rows"]
+        report = state["report"]
+        return Report(report["rung"], report["values"], False, report["details"])
+
+    def _trial(self) -> dict[str, Any]:
+        """What two runs have in common that end with the same numbers."""
+        request = self.request
+        return {
+            "format": 1,
+            "configuration": request.configuration.to_json(),
+            "plan": self.configuration.to_json(),
+            "seed": request.seed,
+            "confirm": request.confirm,
+            "training": asdict(self.training),
+            "task": self._bench.task.to_json(),
+            "backbone": self._bench.backbone.layout.shape.to_json(),
+            "layers_left_out": self.depth,
+            "shapes": [list(parameter.shape) for parameter in self._parameters()],
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "scores": self._scores,
+            "schedule": self.schedule.state_dict(),
+            "ranks": adalora.ranks(self.attached.stack),
+            "rows": self.rows,
+            "training_seconds": self._training_seconds,
+            "seconds": time.monotonic() - self._started,
+            "peak_memory_bytes": max(peak_bytes(self._bench.device), self._peak_before),
+            "not_kept": self._not_kept,
+        }
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        device = self._bench.device
+        tensors: dict[str, torch.Tensor] = {
+            f"trained.{number}": p for number, p in enumerate(self._parameters())
+        }
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{key}": tensor for key, tensor in state.items()}
+        tensors |= {f"ranks.{name}": tensor for name, tensor in adalora.judged(self.attached.stack).items()}
+        # Nothing draws chance while modules are trained in evaluation mode, as all of today's are; one of tomorrow's may.
+        tensors["chance.cpu"] = torch.get_rng_state()
+        if device.type == "cuda":
+            tensors["chance.cuda"] = torch.cuda.get_rng_state(device)
+        return tensors
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _attach(self) -> Attached:
+        bench = self._bench
+        attached = attach(
+            bench.backbone.model,
+            bench.backbone.layout,
+            bench.backbone.head,
+            self.configuration,
+            task_type=bench.backbone.task_type,
+            steps=self._steps,
+            batches=self._inputs,
+            scores=self.allocated.scores,
+        )
+        layers = bench.backbone.layout.layers
+        for group in self.allocated.shared:
+            share(attached, [layers[unit.layer].sites[unit.site] for unit in group])
+        return attached
 
     def _gradients(self, runner: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Those of a step, of the modules that it trains."""
-        if self._layers is not None:
-            self._layers.before(self.schedule.last_epoch, self._look)
-        return gradients(self._bench, runner, [self], batch)
+        """Those of a step, of what it trains."""
+        step = self.schedule.last_epoch
+        if self._steering is not None:
+            self._steering.before(step)
+        losses = gradients(self._bench, runner, [self], batch)
+        if self._steering is not None:
+            self._steering.gradients(step)
+        return losses
+
+    def _settle(self) -> None:
+        """After the last step: score and keep what else the training can hand out; then put on what the trial hands out."""
+        if self._steering is None:
+            return
+        further = [] if self.request.confirm else list(self._steering.parts())
+        settled = self._steering.finish()
+        if settled is None:
+            return
+        for part in further:
+            self._put_on(part)
+            self._parts.append(self._part())
+        self._put_on(settled)
+
+    def _put_on(self, settled: Settled) -> None:
+        self.configuration = settled.plan
+        self.allocated = replace(self.allocated, plan=settled.plan)
+        settled.put_on()
+
+    def _part(self) -> dict[str, Any]:
+        """Score and keep what is on now; the row of a trial of its own."""
+        request, shape = self.request, self._bench.backbone.layout.shape
+        values = {"score": self._score("validation")}
+        if "test" in self._bench.data:
+            values["test_score"] = self._score("test")
+        values |= self._measured()
+        allocation = dict(self.configuration.allocation)
+        folder = None if request.folder is None else request.folder / f"keep-{allocation['keep']}"
+        self._save(values, folder)
+        whole = request.configuration
+        own = Configuration.of(whole.modules, whole.learning_rate, dict(whole.training), allocation)
+        return {
+            "configuration": own.to_json(),
+            "allocation": self.allocated.to_json(shape),
+            "values": values,
+            "folder": "" if folder is None else str(folder),
+        }
 
     def _look(self, rng: random.Random) -> float:
         """The loss of some training examples that chance draws."""
@@ -254,9 +426,15 @@ class Running:
     def _score(self, split: str, most: int | None = None) -> float:
         return self._bench.score(self.attached.runner, split, most, self.depth)
 
-    def _save(self, values: Mapping[str, float]) -> None:
+    def _measured(self) -> dict[str, float]:
+        """What the objectives that were asked for say of the modules that are on."""
+        bench, objectives = self._bench, self.request.objectives
+        trained = Trained(bench, self.attached, self.configuration, self.training, self._training_seconds)
+        return measured(trained, objectives, bench.prepared(objectives))
+
+    def _save(self, values: Mapping[str, float], folder: Path | None) -> None:
         bench, request = self._bench, self.request
-        if request.folder is None:
+        if folder is None:
             return
         record = {
             "task": bench.task.to_json(),
@@ -270,16 +448,21 @@ class Running:
             },
         }
         kind = bench.backbone.task_type
-        save_adapter(self.attached, self.configuration, request.folder, task_type=kind, record=record)
+        try:
+            save_adapter(self.attached, self.configuration, folder, task_type=kind, record=record)
+        except (OSError, SafetensorError) as error:
+            raise TrialError(f"the adapter could not be written to '{folder}': {error}") from None
 
     def _details(self) -> dict[str, Any]:
         shape = self._bench.backbone.layout.shape
         dealt = self.request.configuration.allocation
-        layers = {} if self._layers is None else {"layers": self._layers.to_json()}
+        found = {} if self._steering is None else self._steering.to_json()
         return {
-            **({"allocation": {**self.allocated.to_json(shape), **layers}} if dealt else {}),
+            **({"allocation": {**self.allocated.to_json(shape), **found}} if dealt else {}),
             "threads": torch.get_num_threads(),
             "layers_left_out": self.depth,
+            **({"parts": self._parts} if self._parts else {}),
+            **({"checkpoint": self._not_kept} if self._not_kept else {}),
             **({} if self.rows is None else {"rows_at_once": self.rows}),
             **({} if self.packed == 1 else {"packed": self.packed}),
             "device": str(self._bench.device),
@@ -309,6 +492,11 @@ def gradients(
         for running in several:
             running.optimizer.zero_grad()
             running.rows = rows
+
+
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those whose names begin so, by the rest of their names."""
+    return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
 
 def has_stalled(scores: Sequence[float], patience: int | None) -> bool:

@@ -142,8 +142,12 @@ class Workbench:
         whole_rungs: bool = False,
         confirm: bool = False,
         objectives: Sequence[Objective] = (),
+        checkpoint: Path | None = None,
     ) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
+
+        With a checkpoint, a trial that was left in the middle goes on after its last epoch, whose report comes first once more,
+        and ends with the numbers that it would have had. One whose allocator decides while it is trained begins anew.
 
         Args:
             configuration: What to put on.
@@ -152,16 +156,25 @@ class Workbench:
             whole_rungs: Score every epoch as the last: on all of validation, and on test. For tables of curves.
             confirm: Score the last epoch on what was held back for the confirmation too.
             objectives: What to say of the trained trial besides, with the last report.
+            checkpoint: File in which to keep what is needed to go on, after each epoch but the last; None to keep nothing.
+                Who trains trials deletes it: a trial that is stopped does not know that it will not go on.
 
         Raises:
             TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
         """
         allocated = allocate(self, configuration, seed) if configuration.allocation else None
-        request = Request(configuration, seed, folder, whole_rungs, confirm, tuple(objectives), allocated)
+        request = Request(
+            configuration, seed, folder, whole_rungs, confirm, tuple(objectives), allocated, checkpoint
+        )
         running = Running(self, request)
         try:
+            reported = running.take_up()
+            if reported is not None:
+                yield reported
             while True:
                 report = running.report(running.train_epoch())
+                if not report.last:
+                    running.keep(report)
                 yield report
                 if report.last:
                     return

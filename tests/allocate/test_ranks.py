@@ -78,11 +78,15 @@ def test_chance_draws_another_plan_for_another_seed_and_the_same_for_the_same() 
 
 
 def test_those_that_are_kept_have_one_rank_which_fills_the_budget() -> None:
-    kept = DEALT.units[:2]
+    kept = DEALT.units[:3]
     found = ranks(evenly(DEALT, kept))
     assert set(found) == set(kept)
-    (rank,) = set(found.values())
+    rank = min(found.values())
     assert sum(DEALT.lora_cost(unit, rank + 1) for unit in kept) > DEALT.cost
+    left = DEALT.cost - sum(DEALT.lora_cost(unit, size) for unit, size in found.items())
+    assert left >= 0
+    for unit in kept:  # the first ones have what is left
+        assert found[unit] == rank + 1 or DEALT.rank_cost(unit) > left
 
 
 @pytest.mark.parametrize(("keep", "target"), [(0.5, 2), (0.26, 1)])

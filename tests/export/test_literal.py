@@ -1,5 +1,6 @@
 """What is written evaluates to the same value again."""
 
+import ast
 import dataclasses
 import json
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from peft.tuners.lora.config import CordaConfig
 
 from autopeft.export.inline import Import, import_lines
-from autopeft.export.literal import broken, literal
+from autopeft.export.literal import broken, docstring, literal
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -83,3 +84,12 @@ def test_what_is_long_is_a_line_for_each_part() -> None:
         + "".join(f"            {path!r},\n" for path in PATHS)
         + "        ],\n    )"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ['a"""; import os; """', "a\\", 'a"', "a\0b\x1b", "\n\\N{x} \ud800", '""""""']
+)
+def test_a_docstring_holds_what_is_in_it(text: str) -> None:
+    (statement,) = ast.parse(docstring(text)).body
+    assert isinstance(statement, ast.Expr)
+    assert ast.literal_eval(statement.value).rstrip(" ") == text

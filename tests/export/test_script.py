@@ -308,6 +308,6 @@ def test_what_cannot_be_scripted_says_what_to_do(texts: Lab, tmp_path: Path) -> 
 def test_what_is_chosen_anew_at_every_step_is_not_scripted(texts: Lab, tmp_path: Path) -> None:
     lora = module("lora", 2, ("q", "v"), alpha=4.0)
     trial = texts.train(Configuration.of([lora], 2e-2, None, {"type": "ist"}))
-    with pytest.raises(InputError, match=r"^ist chooses anew before every step .* Export it with --to peft"):
+    with pytest.raises(InputError, match=r"^ist has a part in every step .* Export it with --to peft"):
         export_script(texts.study, trial, tmp_path / "script")
     assert not (tmp_path / "script").exists()

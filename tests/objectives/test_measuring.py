@@ -1,5 +1,6 @@
 """Each objective against a count of its own."""
 
+import gc
 import re
 import statistics
 from pathlib import Path
@@ -132,6 +133,20 @@ def test_the_memory_of_a_known_graph() -> None:
     # Its input is kept now; the ReLU keeps its output, which the second map keeps too: one storage.
     found = measure("memory", trained)
     assert found == 4 * (first + second + hidden + 5 * 4 + 3 * (first + second))
+
+
+def test_measuring_memory_keeps_none_of_the_graph(bench: Workbench) -> None:
+    """What is saved for the way back holds on to the hook that saw it, and that to what it has noted."""
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(one) is torch.Tensor for one in gc.get_objects())
+
+    said(bench, LORA, "memory")
+    before = alive()
+    for _ in range(2):
+        said(bench, LORA, "memory")
+    assert alive() == before
 
 
 def test_memory_is_more_the_lower_the_modules_are(bench: Workbench) -> None:

@@ -16,11 +16,19 @@ from autopeft.tasks.load import resolve_task
 from autopeft.train import Training, Workbench
 from autopeft.train.allocating import gates, signals
 from autopeft.train.allocating.dealing import allocate
-from autopeft.train.layers import find_layers
 from autopeft.train.running import Request, Running
+from autopeft.train.steering import Steered
+from autopeft.train.steering.layers import Layers, find_layers
 
 torch.set_num_threads(1)
 LORA = Module("lora", 2, (0, 1, 2, 3), (("alpha", 4), ("sites", ("q", "v", "up", "down"))))
+OF_TYPE = {
+    "lora": LORA,
+    "bottleneck": Module("bottleneck", 2, (0, 1, 2), (("position", "serial"), ("sites", ("ffn",)))),
+    "sparse": Module(
+        "sparse", 0.05, (0, 1, 2, 3), (("mask", "magnitude"), ("sites", ("q", "v", "up", "down")))
+    ),
+}
 FEW = 128  # examples
 
 
@@ -67,7 +75,7 @@ def is_untouched(bench: Workbench, before: dict[str, torch.Tensor]) -> bool:
 def test_every_allocator_trains_a_plan_of_the_budget_and_leaves_nothing_behind(
     kind: str, bench: Workbench, tmp_path: Path
 ) -> None:
-    before, chosen = state(bench), configuration(kind)
+    before, chosen = state(bench), configuration(kind, *(OF_TYPE[name] for name in ALLOCATORS[kind].types))
     shape = bench.backbone.layout.shape
     *_, last = bench.trial(chosen, 0, tmp_path)
     record = last.details["allocation"]
@@ -77,6 +85,17 @@ def test_every_allocator_trains_a_plan_of_the_budget_and_leaves_nothing_behind(
     assert 0 <= last.values["score"] <= 1
     assert is_untouched(bench, before)
     assert any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [name for name in ALLOCATORS if name != "uniform"])
+def test_every_allocator_does_without_the_frozen_layers(kind: str, bench: Workbench, tmp_path: Path) -> None:
+    cached = Workbench(bench.backbone, bench.task, bench.data, bench.training, cache=tmp_path)
+    modules = [replace(OF_TYPE[name], layers=(4, 5)) for name in ALLOCATORS[kind].types]
+    *_, wanted = bench.trial(configuration(kind, *modules), 0, None)
+    *_, found = cached.trial(configuration(kind, *modules), 0, None)
+    assert found.details["layers_left_out"] >= 4 > wanted.details["layers_left_out"]
+    assert found.details["allocation"]["plan"] == wanted.details["allocation"]["plan"]
+    assert found.values["train_loss"] == pytest.approx(wanted.values["train_loss"], abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["spt", "knapsack", "diffora", "random", "eva"])
@@ -91,11 +110,11 @@ def test_sensitive_tuning_spends_its_budget(bench: Workbench) -> None:
     found = allocate(bench, chosen, 0)
     most = trainable_parameters(chosen, shape)
     assert 0.99 * most <= trainable_parameters(found.plan, shape) <= most
-    assert {m.type for m in found.plan.modules} <= {"lora", "sparse"}
+    assert {m.type for m in found.plan.modules} <= {"lora", "sparse", "bias"}
 
 
 def test_entries_that_are_trained_are_the_most_sensitive_of_their_matrix(bench: Workbench) -> None:
-    found = allocate(bench, configuration("spt", threshold=1e-3), 0)  # never a module
+    found = allocate(bench, configuration("spt", threshold=1e-3, vectors=0), 0)  # never a module
     assert {m.type for m in found.plan.modules} == {"sparse"}
     running = Running(bench, Request(configuration("spt"), 0, None, allocated=found))
     try:
@@ -174,11 +193,16 @@ def running(bench: Workbench, kind: str, *modules: Module, **fields: object) -> 
     return Running(bench, Request(configuration(kind, *modules, **fields), 0, None))
 
 
+def steered(bench: Workbench, trial: Running) -> Steered:
+    wanted = trial.request.configuration
+    return Steered(wanted, trial.attached, trial.optimizer, bench.backbone.layout, 10, 0, lambda rng: 1.0)
+
+
 def test_a_step_trains_the_layers_that_were_drawn_and_no_others(bench: Workbench) -> None:
     trial = running(bench, "rst", active=0.5)
     try:
-        layers = trial._layers
-        assert layers is not None
+        layers = trial._steering
+        assert isinstance(layers, Layers)
         (batch,) = bench.batches("train", torch.arange(16), 16)
         for number in range(4):
             before = {
@@ -234,8 +258,8 @@ def test_a_look_puts_every_scaling_back_even_if_it_fails(module: Module, bench: 
     whole = (replace(module, layers=module.layers[:-1]), different)
     trial = running(bench, "ist", *whole)
     try:
-        layers = trial._layers
-        assert layers is not None
+        layers = trial._steering
+        assert isinstance(layers, Layers)
         before = {layer: [factor for _, factor in found] for layer, found in layers.scalings.items()}
         assert all(before.values())
 
@@ -245,7 +269,7 @@ def test_a_look_puts_every_scaling_back_even_if_it_fails(module: Module, bench: 
         with pytest.raises(RuntimeError, match="no loss"):
             layers.look(fails)
         layers.look(iter([1.0, 2.0, 3.0]).__next__)
-        again = find_layers(trial.attached, bench.backbone.layout, 0, {"active": 0.5})
+        again = find_layers(steered(bench, trial), {"active": 0.5})
         assert again is not None
         assert {layer: [factor for _, factor in found] for layer, found in again.scalings.items()} == before
     finally:
@@ -257,8 +281,8 @@ def test_looks_order_layers_by_what_damping_them_costs(bench: Workbench) -> None
     trial = running(bench, "ist")
     worth = {0: 0.05, 1: 0.4, 2: 0.1, 3: 0.0}
     try:
-        layers = trial._layers
-        assert layers is not None
+        layers = trial._steering
+        assert isinstance(layers, Layers)
         damped: list[int] = []
         for layer, found in layers.scalings.items():
             layers.scalings[layer] = [
@@ -280,7 +304,7 @@ def test_looks_order_layers_by_what_damping_them_costs(bench: Workbench) -> None
 def test_modules_in_one_layer_leave_nothing_to_choose(bench: Workbench) -> None:
     trial = running(bench, "ist", replace(LORA, layers=(2,)))
     try:
-        assert trial._layers is None
+        assert trial._steering is None
     finally:
         trial.attached.detach()
 

@@ -7,20 +7,30 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from autopeft.allocate import sensitivity
-from autopeft.allocate.ranks import by_promise, by_variance, drawn, pruned
+from autopeft.allocate.ranks import by_estimate, by_promise, by_variance, drawn, pruned, room_to_grow
+from autopeft.allocate.structures import biases, maps_of_structures
 from autopeft.allocate.units import Dealt, Unit
-from autopeft.dsl.allocators import ALLOCATORS
+from autopeft.dsl.allocators import ALLOCATORS, fields_of
 from autopeft.nouns import Configuration, Module
 from autopeft.tasks.batches import epoch_order
 from autopeft.train.allocated import Allocated
+from autopeft.train.allocating.estimate import estimate
 from autopeft.train.allocating.gates import open_gates
-from autopeft.train.allocating.signals import input_spectra, maps_of, mean_gradients, squared_gradients
+from autopeft.train.allocating.signals import (
+    bias_of,
+    input_spectra,
+    maps_of,
+    mean_gradients,
+    squared_gradients,
+    squares_of,
+    weight_of,
+)
 from autopeft.train.running import Request, Running, out_of_memory
 
 if TYPE_CHECKING:
@@ -61,17 +71,15 @@ def allocate(bench: "Workbench", configuration: Configuration, seed: int) -> All
         TrialError: The model's gradients cannot be looked at, or memory ran out.
     """
     began = time.monotonic()
-    options = dict(configuration.allocation)
-    known = ALLOCATORS[options.pop("type")]
-    dealt = Dealt.of(configuration, bench.backbone.layout.shape)
-    if known.name not in _BEFORE or not dealt.units:
+    kind, options = fields_of(configuration)
+    dealt = Dealt.of(configuration, bench.backbone.layout.shape, ALLOCATORS[kind].types)
+    if kind not in _BEFORE or not dealt.cost:
         return Allocated(configuration)
-    defaults = {name: field.default for name, field in known.fields.items()}
     try:
-        found = _BEFORE[known.name](Job(bench, dealt, seed, {**defaults, **options}))
+        found = _BEFORE[kind](Job(bench, dealt, seed, options))
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, bench.device) from None
-    return Allocated(found.plan, time.monotonic() - began, found.ledger, found.scores)
+    return replace(found, seconds=time.monotonic() - began)
 
 
 def _random(job: Job) -> Allocated:
@@ -79,14 +87,19 @@ def _random(job: Job) -> Allocated:
 
 
 def _spt(job: Job) -> Allocated:
-    bench, maps = job.bench, maps_of(job.bench, job.dealt.units)
-    batches = job.batches(job.options["examples"])
-    histograms, ledger = {}, {}
+    bench, maps = job.bench, maps_of(job.bench, maps_of_structures(job.dealt))
+    fields = dict(job.options)
+    batches = job.batches(fields.pop("examples"))
+    tensors = {(unit, "weight"): weight_of(linear) for unit, linear in maps.items()}
+    tensors |= {(unit, "bias"): bias_of(maps[unit]) for unit in biases(job.dealt)}
+    histograms: dict[str, dict[Unit, sensitivity.Histogram]] = {"weight": {}, "bias": {}}
+    ledger = {}
     with warm_head(job):
-        for unit, squares in squared_gradients(bench, maps, batches):
-            histograms[unit] = sensitivity.Histogram.of(squares.cpu().numpy())
-            ledger[unit] = float(squares.sum())
-        plan = sensitivity.plan(job.dealt, histograms, job.options["threshold"], job.options["times"])
+        for (unit, name), squares in squares_of(bench, tensors, batches):
+            histograms[name][unit] = sensitivity.Histogram.of(squares.cpu().numpy())
+            if name == "weight":
+                ledger[unit] = float(squares.sum())
+        plan = sensitivity.plan(job.dealt, histograms["weight"], histograms["bias"], **fields)
         single = {Unit(m.layers[0], m.sites[0]) for m in _places(plan) if m.type == "sparse"}
         # Looked at a second time: all of them together may be as much as the backbone itself.
         kept = dict(squared_gradients(bench, {unit: maps[unit] for unit in maps if unit in single}, batches))
@@ -117,11 +130,21 @@ def _eva(job: Job) -> Allocated:
 
 def _diffora(job: Job) -> Allocated:
     gates = open_gates(job.bench, job.dealt, job.seed, **job.options)
-    return Allocated(gates.plan, ledger=gates.widths)
+    return Allocated(gates.plan, ledger=gates.widths, shared=gates.shared)
+
+
+def _light_peft(job: Job) -> Allocated:
+    options = job.options
+    found = estimate(job.bench, job.dealt, job.seed, times=options["times"], epochs=options["epochs"])
+    return Allocated(by_estimate(job.dealt, found.places, found.ranks, options["keep"]), ledger=found.places)
 
 
 def _adalora(job: Job) -> Allocated:
     return Allocated(pruned(job.dealt, job.options["keep"]))
+
+
+def _wide(job: Job) -> Allocated:
+    return Allocated(room_to_grow(job.dealt))
 
 
 _EVA_EXAMPLES = 512
@@ -133,6 +156,9 @@ _BEFORE: Mapping[str, Callable[[Job], Allocated]] = {
     "eva": _eva,
     "adalora": _adalora,
     "diffora": _diffora,
+    "increlora": _wide,
+    "triadaptlora": _wide,
+    "light-peft": _light_peft,
 }
 
 

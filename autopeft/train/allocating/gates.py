@@ -5,29 +5,31 @@ DARTS (Liu et al. 2019, 1806.09055) and AutoLoRA (Zhang et al. 2024, 2403.09113)
 
     paper           one entry for each layer and module, relaxed, two levels, a share of the largest is kept, training anew
     reconstructed   gates sigma(a), each by itself; gates and modules take turns, first order; the examples that the gates are
-                    trained on are a part of the training split; modules go first, because at B = 0 gates have no gradient
+                    trained on are a part of the training split; modules go first, because at B = 0 gates have no gradient;
+                    weight sharing, if it is asked for: the paper speaks of it, and does not say what is shared. Here places
+                    that lose their gate have one pair of matrices of rank 1 for all layers of a site, so that none is
+                    without a module. Each counts as if its pair were its own: so it is stored
 
 Notation:
     a_u         logit of the gate at unit u, 0 at first
     g_u         the gate, 2 sigma(a_u): 1 at first, so that modules begin as they are
 """
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from autopeft.allocate.ranks import evenly
+from autopeft.allocate.ranks import alike, evenly
 from autopeft.allocate.rules import top
 from autopeft.allocate.units import Dealt, Unit
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration
 from autopeft.tasks.batches import epoch_order
-from autopeft.train.loop import step
+from autopeft.train.allocating.short import forever, short_training, steps_of
 from autopeft.train.running import Request, Running
+from autopeft.train.steering.factors import loras
 
 if TYPE_CHECKING:
     from autopeft.train.workbench import Workbench
@@ -42,16 +44,26 @@ class Gates:
     """What training with gates has found.
 
     Attributes:
-        plan: The modules of the widest gates, of one rank each, as large as the budget lets them be.
+        plan: The modules of the widest gates, of one rank each, as large as the budget lets them be; with those that share
+            it has its allocator, because training it without is another training.
         widths: g_u of every unit.
+        shared: Groups of units that have one pair of matrices.
     """
 
     plan: Configuration
     widths: dict[Unit, float]
+    shared: tuple[tuple[Unit, ...], ...] = ()
 
 
 def open_gates(
-    bench: "Workbench", dealt: Dealt, seed: int, *, keep: float, epochs: float, held: float
+    bench: "Workbench",
+    dealt: Dealt,
+    seed: int,
+    *,
+    keep: float,
+    epochs: float,
+    held: float,
+    share: bool = False,
 ) -> Gates:
     """Train a configuration's LoRA with a gate at every place, and keep the widest.
 
@@ -62,6 +74,7 @@ def open_gates(
         keep: Share of the places that keep their module.
         epochs: Passes over the examples that modules are trained on.
         held: Share of the training examples that the gates are trained on.
+        share: Whether places that lose their gate have a module all the same, one for all layers of a site.
 
     Raises:
         TrialError: The loss is not finite, or memory ran out.
@@ -75,35 +88,34 @@ def open_gates(
         logits = torch.zeros(len(dealt.units), device=bench.device, requires_grad=True)
         handles = _put_on(bench, running, dealt, logits)
         gates = torch.optim.Adam([logits], lr=_RATE, betas=_BETAS)
-        size = running.training.batch_size
-        steps = max(2, round(epochs * len(for_modules) / size))
-        outer, inner = _forever(bench, for_gates, size), _forever(bench, for_modules, size)
-        parameters = running.attached.trainable()
-        runner = running.attached.runner.eval()
+        steps = steps_of(running, epochs, len(for_modules))
+        outer = forever(bench, for_gates, running.training.batch_size)
+
+        def move_gates(number: int) -> None:
+            if number >= _WARMUP * steps:
+                logits.grad = _gradient(bench, running.attached.runner, next(outer), logits)
+                gates.step()
+
         try:
-            for number in range(steps):
-                _backward(bench, runner, next(inner), parameters)
-                step(running.optimizer, running.schedule, running.training.max_grad_norm)
-                if number >= _WARMUP * steps:
-                    _backward(bench, runner, next(outer), [logits])
-                    gates.step()
-                    gates.zero_grad()
+            short_training(bench, running, for_modules, steps, after=move_gates)
         finally:
             for handle in handles:
                 handle.remove()
     finally:
         running.attached.detach()
     widths = dict(zip(dealt.units, (2 * logits.detach().sigmoid()).tolist(), strict=True))
-    chosen = top(widths, max(1, math.ceil(keep * len(widths))))
-    return Gates(evenly(dealt, chosen), widths)
+    kept = top(widths, max(1, math.ceil(keep * len(widths))))
+    chosen = sorted(kept, key=lambda unit: -widths[unit])
+    rest = [unit for unit in dealt.units if unit not in chosen] if share else []
+    plan, shared = evenly(dealt, chosen, rest=rest), alike(dealt, rest)
+    if shared:
+        plan = replace(plan, allocation=dealt.configuration.allocation)
+    return Gates(plan, widths, shared)
 
 
 def _put_on(bench: "Workbench", running: Running, dealt: Dealt, logits: torch.Tensor) -> list[Any]:
-    layers = bench.backbone.layout.layers
     handles = []
-    for number, unit in enumerate(dealt.units):
-        path = layers[unit.layer].sites[unit.site]
-        layer = next(a.layers[path] for a in running.attached.stack.adapters if path in a.layers)
+    for number, layer in enumerate(loras(running.attached, bench.backbone.layout, dealt.units).values()):
 
         def widen(module: Any, args: Any, output: torch.Tensor, number: int = number) -> torch.Tensor:
             return output * (2 * logits[number].sigmoid()).to(output.dtype)
@@ -112,19 +124,12 @@ def _put_on(bench: "Workbench", running: Running, dealt: Dealt, logits: torch.Te
     return handles
 
 
-def _forever(bench: "Workbench", examples: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
-    for epoch in itertools.count():
-        order = examples[epoch_order(len(examples), 0, epoch)]
-        yield from bench.batches("train", order, size)
-
-
-def _backward(
-    bench: "Workbench", runner: Any, batch: dict[str, torch.Tensor], wanted: Sequence[torch.Tensor]
-) -> None:
+def _gradient(
+    bench: "Workbench", runner: Any, batch: dict[str, torch.Tensor], logits: torch.Tensor
+) -> torch.Tensor:
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     loss = bench.loss_of(bench.run(runner, inputs).logits, batch["labels"])
     if not loss.isfinite():
         raise TrialError(f"the loss of the modules with gates is {float(loss.detach()):g}.")
-    found = torch.autograd.grad(loss, wanted, allow_unused=True)
-    for parameter, gradient in zip(wanted, found, strict=True):
-        parameter.grad = gradient
+    (found,) = torch.autograd.grad(loss, [logits])
+    return found

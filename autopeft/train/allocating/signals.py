@@ -6,7 +6,7 @@ Notation:
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from autopeft.errors import TrialError
 
 if TYPE_CHECKING:
     from autopeft.train.workbench import Workbench
+
+Key = TypeVar("Key")
 
 MOST_BYTES = 2 * 2**30
 """Of accumulated gradients at once: a larger backbone is gone through several times, a part of its maps each time."""
@@ -31,7 +33,14 @@ def squared_gradients(
     bench: "Workbench", maps: Mapping[Unit, nn.Module], batches: Iterable[dict[str, torch.Tensor]]
 ) -> Iterator[tuple[Unit, torch.Tensor]]:
     """Of every weight, the sum over batches of G^2, in float32, as the weight is stored. He et al. 2023, section 3.1."""
-    return _accumulated(bench, maps, list(batches), lambda gradient: gradient.square())
+    return squares_of(bench, {unit: weight_of(linear) for unit, linear in maps.items()}, batches)
+
+
+def squares_of(
+    bench: "Workbench", tensors: Mapping[Key, torch.Tensor], batches: Iterable[dict[str, torch.Tensor]]
+) -> Iterator[tuple[Key, torch.Tensor]]:
+    """As `squared_gradients`, of any of the backbone's parameters, all in one pass. What is no number counts as 0."""
+    return _accumulated(bench, tensors, list(batches), lambda gradient: gradient.square().nan_to_num(nan=0.0))
 
 
 def mean_gradients(
@@ -39,25 +48,26 @@ def mean_gradients(
 ) -> Iterator[tuple[Unit, torch.Tensor]]:
     """Of every weight, the mean over batches of G, in float32, as the weight is stored."""
     several = list(batches)
-    return _accumulated(bench, maps, several, lambda gradient: gradient / len(several))
+    weights = {unit: weight_of(linear) for unit, linear in maps.items()}
+    return _accumulated(bench, weights, several, lambda gradient: gradient / len(several))
 
 
 def _accumulated(
-    bench: "Workbench", maps: Mapping[Unit, nn.Module], batches: list[dict[str, torch.Tensor]], term: Any
-) -> Iterator[tuple[Unit, torch.Tensor]]:
+    bench: "Workbench", tensors: Mapping[Key, torch.Tensor], batches: list[dict[str, torch.Tensor]], term: Any
+) -> Iterator[tuple[Key, torch.Tensor]]:
     model = bench.backbone.model
-    for group in _groups(maps):
-        weights = [_weight(maps[unit]) for unit in group]
-        totals = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    for group in _groups(tensors):
+        parameters = [tensors[key] for key in group]
+        totals = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
         asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
         model.requires_grad_(False)
         try:
-            for weight in weights:
-                weight.requires_grad_(True)
+            for parameter in parameters:
+                parameter.requires_grad_(True)
             for batch in batches:
                 inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
                 loss = bench.loss_of(bench.run(model, inputs).logits, batch["labels"])
-                found = torch.autograd.grad(loss, weights, allow_unused=True)
+                found = torch.autograd.grad(loss, parameters, allow_unused=True)
                 for total, gradient in zip(totals, found, strict=True):
                     if gradient is not None:
                         total += term(gradient.float())
@@ -68,7 +78,8 @@ def _accumulated(
         yield from zip(group, totals, strict=True)
 
 
-def _weight(linear: nn.Module) -> torch.Tensor:
+def weight_of(linear: nn.Module) -> torch.Tensor:
+    """The weight of a linear map. Raises: TrialError, if it is in 8 or 4 bits."""
     weight = linear.weight
     assert isinstance(weight, torch.Tensor)
     if not weight.is_floating_point():
@@ -76,18 +87,35 @@ def _weight(linear: nn.Module) -> torch.Tensor:
     return weight
 
 
-def _groups(maps: Mapping[Unit, nn.Module]) -> Iterator[list[Unit]]:
-    group: list[Unit] = []
+def bias_of(linear: nn.Module) -> torch.Tensor:
+    """The bias of a linear map that has one."""
+    bias = linear.bias
+    assert isinstance(bias, torch.Tensor)
+    return bias
+
+
+def _groups(tensors: Mapping[Key, torch.Tensor]) -> Iterator[list[Key]]:
+    group: list[Key] = []
     used = 0
-    for unit, linear in maps.items():
-        size = 4 * _weight(linear).numel()
+    for key, tensor in tensors.items():
+        size = 4 * tensor.numel()
         if group and used + size > MOST_BYTES:
             yield group
             group, used = [], 0
-        group.append(unit)
+        group.append(key)
         used += size
     if group:
         yield group
+
+
+def rows_of(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """What goes into a linear map, or comes out of it, a row for each token that is not padding, (tokens, width).
+
+    Args:
+        x: Of any number of dimensions, the width last.
+        mask: True where a token is there, (examples, tokens); None, or of another shape: every row counts.
+    """
+    return x[mask] if mask is not None and x.shape[:2] == mask.shape else x.reshape(-1, x.shape[-1])
 
 
 @torch.no_grad()
@@ -104,8 +132,7 @@ def input_spectra(
 
     def note(unit: Unit) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            x = args[0]
-            rows = x[mask] if mask is not None and x.shape[:2] == mask.shape else x.reshape(-1, x.shape[-1])
+            rows = rows_of(args[0], mask)
             product = rows.double().T @ rows.double()
             products[unit] = products[unit] + product if unit in products else product
 

@@ -11,29 +11,25 @@ weights p_l, K times, and looks at the loss of one batch; layers whose damping w
     s_l += eta (R_k - mean R) / deviation R * p_l (1 - p_l)
 
 R = -loss. The code has exp(-loss) and eta = 10, so that a step is as large as the loss lets it be; in units of the round's own deviation
-(allocators.md, 1.8) it is the same for every loss.
+it is the same for every loss.
 """
 
 import functools
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from autopeft.adapters import Attached
 from autopeft.adapters.bottleneck import Bottleneck
+from autopeft.allocate.layers import layer_set, multipliers, scaled, within
 from autopeft.allocate.rules import draw
 from autopeft.backbones import Layout
-
-BY_LAYER = ("ist", "rst")
-"""The allocators that this is."""
-
-LOOKED_AT = 16
-"""Examples of a look."""
+from autopeft.nouns import BackboneShape, Configuration
+from autopeft.train.steering.steering import Settled, Steered
 
 LOOKS = 3
 _RATE = 1.0
@@ -46,22 +42,28 @@ class Layers:
     """Which layers' modules a step trains.
 
     Attributes:
+        configuration: What is trained.
+        shape: Of the backbone.
         parameters: Of the modules in each layer that has any.
         scalings: What sets the factor of each module's output in each layer, and the factor it has.
         active: How many layers a step trains.
         damped: How many a look damps; 0 for no looks: every layer is as likely as another.
         damping: What a damped module's output is multiplied with.
         every: Steps between two rounds.
+        loss: Of some examples; with a generator that draws the same ones each time it has the same state.
         rng: Of all draws.
         scores: s_l.
     """
 
+    configuration: Configuration
+    shape: BackboneShape
     parameters: dict[int, list[nn.Parameter]]
     scalings: dict[int, list[tuple[Callable[[float], None], float]]]
     active: int
     damped: int
     damping: float
     every: int
+    loss: Callable[[random.Random], float]
     rng: random.Random
     scores: dict[int, float] = field(default_factory=dict)
 
@@ -88,17 +90,22 @@ class Layers:
                     parameter.grad = None  # AdamW moves what has a gradient, be it 0
         return chosen
 
-    def before(self, step: int, loss: Callable[[random.Random], float]) -> None:
-        """What is done before a step, counted from 0: perhaps a round, then the draw.
-
-        Args:
-            step: Its number.
-            loss: Of some examples; with a generator that draws the same ones each time it has the same state.
-        """
+    def before(self, step: int) -> None:
+        """Perhaps a round, then the draw."""
         if self.damped and step and step % self.every == 0:
             seed = self.rng.random()
-            self.look(lambda: loss(random.Random(seed)))
+            self.look(lambda: self.loss(random.Random(seed)))
         self.choose()
+
+    def gradients(self, step: int) -> None:
+        """What does not move has none."""
+
+    def parts(self) -> tuple[Settled, ...]:
+        """Nothing besides."""
+        return ()
+
+    def finish(self) -> None:
+        """All modules stay."""
 
     def look(self, loss: Callable[[], float]) -> None:
         """A round: damp, look, put back, and move the scores."""
@@ -120,12 +127,25 @@ class Layers:
             for layer in chosen:
                 self.scores[layer] += _RATE * float(advantage) * p[layer] * (1 - p[layer])
 
-    def to_json(self) -> dict[str, float]:
-        """The importance of each layer, for the record."""
-        return {str(layer): round(value, 4) for layer, value in self.importance().items()}
+    def to_json(self) -> dict[str, Any]:
+        """The importance of each layer; where it was looked at, what it means too: see `autopeft.allocate.layers`."""
+        importance = self.importance()
+        found: dict[str, Any] = {"layers": _by_layer(importance)}
+        if self.damped:
+            chosen, factors = layer_set(importance, self.active), multipliers(importance)
+            found["layer_set"], found["multipliers"] = list(chosen), _by_layer(factors)
+            found["configurations"] = {
+                "layer_set": within(self.configuration, chosen).to_json(),
+                "multipliers": scaled(self.configuration, factors, self.shape).to_json(),
+            }
+        return found
 
     def _damp(self, layers: tuple[int, ...]) -> "_Damped":
         return _Damped([pair for layer in layers for pair in self.scalings[layer]], self.damping)
+
+
+def _by_layer(values: Mapping[int, float]) -> dict[str, float]:
+    return {str(layer): round(value, 4) for layer, value in values.items()}
 
 
 @dataclass
@@ -144,15 +164,14 @@ class _Damped:
             put(factor)
 
 
-def find_layers(attached: Attached, layout: Layout, seed: int, options: dict[str, Any]) -> Layers | None:
+def find_layers(steered: Steered, options: Mapping[str, Any]) -> Layers | None:
     """The layers of the modules that are on; None where they are in fewer than two, so that there is nothing to choose.
 
     Args:
-        attached: The modules.
-        layout: Of the backbone.
-        seed: Of all draws.
+        steered: The trial.
         options: `active`, and of ist `damped`, `damping` and `every`.
     """
+    attached, layout = steered.attached, steered.layout
     parameters: dict[int, list[nn.Parameter]] = {}
     for name, parameter in attached.model.named_parameters():
         if parameter.requires_grad and (layer := _layer_of(name, layout)) is not None:
@@ -166,13 +185,16 @@ def find_layers(attached: Attached, layout: Layout, seed: int, options: dict[str
             scalings[layer].extend(_factors(module))
     count = len(parameters)
     return Layers(
+        steered.configuration,
+        layout.shape,
         dict(sorted(parameters.items())),
         scalings,
         active=max(1, round(options["active"] * count)),
         damped=max(1, round(options["damped"] * count)) if "damped" in options else 0,
         damping=options.get("damping", 1.0),
         every=options.get("every", 0),
-        rng=random.Random(seed),
+        loss=steered.loss,
+        rng=random.Random(steered.seed),
     )
 
 
