@@ -18,6 +18,7 @@ if (_here / "pyproject.toml").exists() and (_here / "objectives").is_dir():
 # Public name to the module that holds it; resolved on first use, so that `import autopeft` stays instant.
 _PUBLIC = {
     "search": "autopeft.service",
+    "resume": "autopeft.service",
     "open_study": "autopeft.service",
     "SearchResult": "autopeft.service",
     "load_adapter": "autopeft.adapters",

@@ -7,7 +7,8 @@
     │   ├── DataError         data that cannot be read, or lacks a column
     │   ├── BackboneError     a model that cannot be loaded or used
     │   ├── BudgetError       a budget that cannot be read, or that nothing fits in
-    │   └── StudyError        a study that is missing, busy, or has other settings
+    │   └── StudyError        a study that is missing, or has other settings
+    │       └── TakenError    a trial that another driver has, or that was ended meanwhile
     ├── TrialError            one trial could not be trained; recorded, never ends a study
     └── UsedUpError           every configuration of a space has been tried; ends a search
 
@@ -16,6 +17,9 @@ Every class survives pickling, because errors travel between processes.
 
 import difflib
 from collections.abc import Iterable
+
+INTERRUPTED = 130
+"""The exit code of a command that was stopped with Ctrl-C."""
 
 
 class AutopeftError(Exception):
@@ -60,7 +64,11 @@ class BudgetError(InputError):
 
 
 class StudyError(InputError):
-    """A study is missing, being searched by someone else, or has other settings."""
+    """A study is missing, its database cannot be used, or it has other settings."""
+
+
+class TakenError(StudyError):
+    """A trial cannot be started: another driver has it, or it does not wait."""
 
 
 class TrialError(AutopeftError):

@@ -296,6 +296,7 @@ class TrialKind(enum.StrEnum):
     SEARCH = "search"  # a point of the space, proposed by the suggester
     HEAD_ONLY = "head-only"  # baseline: the frozen backbone with its task head
     LORA_QV = "lora-qv"  # baseline: LoRA on query and value at one of several learning rates
+    TRUNCATED = "truncated"  # a part of a search trial's training that stands by itself, such as fewer ranks of DyLoRA
     PROBE = "probe"  # what the gradients say of the whole space before any module is trained
     CONFIRM = (
         "confirm"  # a member of the front, or the best of a baseline, trained anew with a seed of its own
@@ -372,6 +373,52 @@ class Study:
     space: str
     reference_score: float | None
     created_at: str
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands. DONE, FAILED and CANCELLED are final, until it is asked for again."""
+
+    WAITING = "waiting"
+    RUNNING = "running"  # a server has it
+    PAUSED = "paused"  # keeps what is recorded, until it is resumed
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search that a server is to run.
+
+    Attributes:
+        id: Identity in the database.
+        study: Name of the study that it searches; no two jobs have the same.
+        arguments: Of `autopeft search`, the study's name among them, the database's URL not.
+        folder: In which it runs.
+        owner: Who has asked for it.
+        priority: Larger ones first, then the older.
+        state: Where it stands.
+        wish: What a running job is to become: `PAUSED`, `CANCELLED` or None.
+        server: Host and process of the server that has it, or had it last; else empty.
+        log: File on that host with what the search says; else empty.
+        reason: Why it failed, else empty.
+        created_at, started_at, finished_at: UTC; the last two None until then.
+    """
+
+    id: int
+    study: str
+    arguments: tuple[str, ...]
+    folder: str
+    owner: str
+    priority: int
+    state: JobState
+    wish: JobState | None
+    server: str
+    log: str
+    reason: str
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
 
 
 @dataclass(frozen=True)

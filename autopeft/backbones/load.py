@@ -18,6 +18,7 @@ from autopeft.backbones.heads import Head, Modality, find_head
 from autopeft.backbones.layout import Layout, find_layout
 from autopeft.backbones.storage import arguments, count
 from autopeft.errors import BackboneError
+from autopeft.naming import at_home
 from autopeft.nouns import OWN_HEAD, Problem
 from autopeft.weights import PLAIN, Storage
 
@@ -26,6 +27,7 @@ _STARTER_FOLDER = Path(__file__).parent / "starter"
 
 # More of the backbone missing from the checkpoint than this, and it is not the backbone's checkpoint.
 _MOST_MISSING_FRACTION = 0.2
+_SHOWN = 200  # characters of a path in an error
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,14 @@ def model_path(model: str) -> str:
     """
     if model == STARTER:
         return str(_STARTER_FOLDER)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = at_home(model)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:  # a name too long, a folder that one may not enter
+        raise BackboneError(f"cannot read the model '{model[:_SHOWN]}': {error.strerror}.") from None
+    if is_folder:
         return str(path.resolve())
-    if path.exists():
+    if exists:
         raise BackboneError(f"the model '{model}' is a file; give the folder that holds config.json.")
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise BackboneError(f"there is no model folder '{model}'.")
@@ -275,5 +281,13 @@ def _quiet() -> Iterator[None]:
 def _unreadable(path: str, error: Exception) -> str:
     said = str(error).strip().partition("\n")[0].rstrip(":")
     reason = said or type(error).__name__
-    kind = "folder" if Path(path).is_dir() else "hub id (there is no such folder)"
+    folder = Path(path)
+    kind = "folder" if folder.is_dir() else "hub id (there is no such folder)"
+    if "contains custom code" in said or "references custom code" in said:
+        reason = "it needs code of its own, which is never run: only models that transformers itself knows can be searched."
+    elif "safetensors" in said and any(folder.glob("*.bin")):
+        reason = (
+            "its weights are pickled (.bin), and reading those runs whatever code is in them: load it once where you trust it, and "
+            "save it with save_pretrained, which writes safetensors."
+        )
     return f"cannot load a model from the {kind} '{path}': {reason}"

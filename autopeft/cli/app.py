@@ -1,15 +1,19 @@
 """The commands under one name. Nothing heavy is imported here: each command does so when it runs."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from autopeft import __version__
-from autopeft.cli import space
+from autopeft.cli import space, upgrade
 from autopeft.cli.backbone import backbone
+from autopeft.cli.doctor import doctor
 from autopeft.cli.export import export
 from autopeft.cli.modules import modules
 from autopeft.cli.objectives import objectives
+from autopeft.cli.queue import cancel, jobs, logs, pause, serve, submit
+from autopeft.cli.resume import resume
 from autopeft.cli.search import search
 from autopeft.cli.studies import front, show, studies
 
@@ -43,6 +47,13 @@ def _options(
     pass
 
 
-for command in (search, studies, front, show, export, backbone, modules, objectives):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(search, resume, studies, front, show, export, backbone, modules, objectives, doctor),
+    *(jobs, serve, pause, cancel, logs),
+)
+for command in _COMMANDS:
     app.command()(command)
+# What it does not know is for the search that it asks for.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit)
 app.add_typer(space.app)
+app.add_typer(upgrade.app)

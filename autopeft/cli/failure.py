@@ -1,7 +1,6 @@
 """From what went wrong to a sentence and an exit code."""
 
 import functools
-import json
 import os
 import sys
 import traceback
@@ -10,10 +9,8 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from autopeft.errors import AutopeftError, InputError
-
-INTERRUPTED = 130
-"""The exit code of a command that was stopped with Ctrl-C."""
+from autopeft.cli.terminal import say, to_json
+from autopeft.errors import INTERRUPTED, AutopeftError, InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,9 +50,9 @@ def in_a_sentence(command: Callable[P, R]) -> Callable[P, R]:
 def _tell(line: str, error: str, as_json: bool) -> None:
     if _debugging():
         traceback.print_exc()
-    print(line, file=sys.stderr, flush=True)
+    say(line)
     if as_json:
-        print(json.dumps({"error": error}, ensure_ascii=False))
+        print(to_json({"error": error}))
 
 
 def _debugging() -> bool:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from autopeft.cli.again import without_password
 from autopeft.cli.numbers import show_score, show_seconds, show_share
+from autopeft.cli.terminal import Harmless, say
 from autopeft.nouns import TrialKind
 from autopeft.report.events import Event, Phase, Started, TrialDone
 
@@ -62,7 +63,7 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]
     """
     console = console or Console(stderr=True, highlight=False)
     if not console.is_interactive:
-        yield lambda event: print(plain(event), file=console.file, flush=True)
+        yield lambda event: say(plain(event), console.file)
         return
     board = Board()
     # vertical_overflow: on a window of a few lines the newest things are drawn first, so the rest may go.
@@ -88,7 +89,7 @@ class Board:
         self.state = advance(self.state, event, time.monotonic())
 
     def __rich__(self) -> RenderableType:
-        return draw(self.state, self.spinner, time.monotonic())
+        return Harmless(draw(self.state, self.spinner, time.monotonic()))
 
 
 def draw(state: Progress, spinner: Spinner, now: float) -> RenderableType:

@@ -28,6 +28,73 @@ StudyName: TypeAlias = Annotated[
     str, typer.Argument(metavar="STUDY", help="The study's name; `autopeft studies` lists them.")
 ]
 
+MACHINE = "The machine"
+
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Trials that are trained at the same time. By default as many as fit: one a GPU, or one a core.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+
+GpusPerTrial: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        help="Share of a GPU for each trial: 0.25 puts four on one. By default one GPU, if there is one.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+
+Pack: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Trials that a worker trains together on one backbone, where their modules can be. auto: as many as a GPU has "
+        "memory for; on a CPU, whose products are no faster for several, one.",
+        rich_help_panel=MACHINE,
+    ),
+]
+
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Ray cluster that runs already, such as auto or ray://host:10001. By default this machine.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+
+Retries: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="How often a trial goes to another worker, from its last epoch on, if its worker is lost. By default 2 (resume: as "
+        "before). A trial that fails by itself is not tried again.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+
+TrialTimeout: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="A trial that takes longer has failed, and its worker is replaced: 30m, 2h. By default there is no bound "
+        "(resume: as before).",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+
 Sites: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

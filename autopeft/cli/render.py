@@ -1,10 +1,9 @@
 """Tables and lines on stdout. Calm: one colour a meaning, and every meaning in words or signs as well."""
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -20,9 +19,13 @@ from autopeft.cli.numbers import (
     show_share,
     show_value,
 )
-from autopeft.nouns import TrialKind, TrialStatus
+from autopeft.cli.terminal import Harmless, to_json
+from autopeft.nouns import Job, TrialKind, TrialStatus
 from autopeft.registry import TRADE_OFF, objectives
 from autopeft.report.summary import Row, Summary
+
+if TYPE_CHECKING:
+    from autopeft.doctor import Finding
 
 _FILE_WIDTH = 1_000  # a file has no width: nothing is cut or wrapped in it
 _WIDE = 100  # columns that a list of studies, or a confirmed front, needs for everything
@@ -36,11 +39,11 @@ _BEST = ("★ best", "bold green")
 def show(drawn: RenderableType) -> None:
     """Print to stdout: as wide as the terminal; in a file as wide as it must be, without trailing spaces."""
     if sys.stdout.isatty():
-        Console(highlight=False).print(drawn)
+        Console(highlight=False).print(Harmless(drawn))
         return
     console = Console(width=_width(), highlight=False)
     with console.capture() as capture:
-        console.print(drawn)
+        console.print(Harmless(drawn))
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
@@ -50,12 +53,13 @@ def _width() -> int:
 
 def print_json(value: Any) -> None:
     """Print plain JSON, indented."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    print(to_json(value, indent=2))
 
 
 def print_line(text: str | Text) -> None:
     """Print a line that the terminal may break, but that is copied as one."""
-    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+    text = Text(text) if isinstance(text, str) else text
+    Console(highlight=False).print(Harmless(text), soft_wrap=True)
 
 
 def print_front(summary: Summary) -> None:
@@ -69,6 +73,19 @@ def print_studies(lines: Sequence[Mapping[str, Any]]) -> None:
         print_line("No study yet. `autopeft search` starts one.")
     else:
         show(draw_studies(lines, _width()))
+
+
+def print_jobs(jobs: Sequence[Job]) -> None:
+    """Print the queue."""
+    if not jobs:
+        print_line("No job yet. `autopeft submit` makes one.")
+        return
+    table = _table("study", "state", "priority", "owner", "since", last="server", left=(0, 1, 3, 4))
+    for job in jobs:
+        state = f"{job.state}, to be {job.wish}" if job.wish else str(job.state)
+        since = (job.finished_at or job.started_at or job.created_at)[:16].replace("T", " ")
+        table.add_row(job.study, state, str(job.priority), job.owner, since, job.reason or job.server)
+    show(table)
 
 
 def print_trial(record: Mapping[str, Any]) -> None:
@@ -99,6 +116,20 @@ def print_next_steps(summary: Summary, *, db: str | None, more: str, to_confirm:
     )
     for name, command in steps:
         print_line(Text.assemble((f"  {name:<17}", "dim"), command))
+
+
+_STATES = {"ok": ("✓", "green"), "note": ("·", "cyan"), "problem": ("✗", "bold red")}
+
+
+def print_finding(finding: "Finding") -> None:
+    """Print what a check of `autopeft doctor` found: a line, and for what to do a second one."""
+    sign, style = _STATES[finding.state]
+    line = Text.assemble(
+        (f"{sign} {finding.state:<8}", style), (f"{finding.about:<10} ", "bold"), finding.found
+    )
+    print_line(line)
+    if finding.remedy:
+        print_line(Text(f"{'':21}{finding.remedy}", style="" if finding.state == "problem" else "dim"))
 
 
 def draw_front(summary: Summary, width: int) -> RenderableType:
@@ -308,14 +339,31 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         facts += [("", f"{one['score']:.3g}  {one['description']}") for one in record["ranking"][:_RANKED]]
     facts += [
+        (_READ_OUT[name], f"{_found(one['found'])}: {one['description']}")
+        for name, one in record["read_out"].items()
+    ]
+    facts += [
         ("Learning rate", f"{record['configuration']['learning_rate']:g}"),
         *((f"Module {i}", _module(m)) for i, m in enumerate(record["configuration"]["modules"], start=1)),
         ("Seed", str(record["seed"])),
         ("Started", "not yet" if record["attempt"] == 0 else _times(record["attempt"])),
         ("Adapter", record["artifact"] or "not kept"),
     ]
-    details = ", ".join(f"{name} {value}" for name, value in record["details"].items())
+    trained = dict(record["details"])
+    if record["read_out"]:
+        told = {*record["read_out"], "configurations"}
+        trained["allocation"] = {n: v for n, v in trained["allocation"].items() if n not in told}
+    details = ", ".join(f"{name} {value}" for name, value in trained.items())
     return [*facts, ("Trained with", details)] if details else facts
+
+
+_READ_OUT = {"layer_set": "Layer set", "multipliers": "Multipliers"}
+
+
+def _found(layers: list[int] | Mapping[str, float]) -> str:
+    if isinstance(layers, list):
+        return " ".join(map(str, layers))
+    return "  ".join(f"{layer} ×{value:.2f}" for layer, value in layers.items())
 
 
 def _confirmation(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -362,13 +410,14 @@ _KINDS = {
     TrialKind.SEARCH.value: "a point of the search",
     TrialKind.HEAD_ONLY.value: "baseline: the frozen backbone",
     TrialKind.LORA_QV.value: "baseline: LoRA on q and v",
+    TrialKind.TRUNCATED.value: "a part of another trial's training",
     TrialKind.CONFIRM.value: "confirming",
     TrialKind.PROBE.value: "probe of all configurations' gradients",
 }
 
 
 def _configuration(row: Row, summary: Summary) -> str:
-    if row.kind == TrialKind.SEARCH.value:
+    if row.kind in (TrialKind.SEARCH.value, TrialKind.TRUNCATED.value):
         return row.description
     modules = row.configuration.modules
     if row.kind == TrialKind.HEAD_ONLY.value and not summary.new_head:

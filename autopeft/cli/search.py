@@ -2,28 +2,36 @@
 
 import contextlib
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from autopeft.budget import Budget
-from autopeft.cli.failure import INTERRUPTED, in_a_sentence
+from autopeft.cli.failure import in_a_sentence
 from autopeft.cli.options import (
+    MACHINE,
     AsJson,
     Database,
+    GpusPerTrial,
+    Pack,
+    RayAddress,
+    Retries,
     Sites,
+    TrialTimeout,
+    Workers,
     parse_duration,
     parse_fields,
     parse_pack,
     parse_sites,
 )
+from autopeft.cli.outcome import tell_outcome
 from autopeft.errors import InputError
 from autopeft.registry import find_objectives
 
 _DATA = "The data"
 _SEARCH = "The search"
 _TRAINING = "The training"
-_MACHINE = "The machine"
 
 _FROM_COLUMNS = "By default found by its usual names."
 
@@ -271,13 +279,14 @@ def search(
             rich_help_panel=_TRAINING,
         ),
     ] = False,
-    probe: Annotated[
-        bool | None,
+    prior: Annotated[
+        str | None,
         typer.Option(
-            "--probe/--no-probe",
-            help="Look at the gradients of all configurations in one pass before the first trial: about as long as one trial, "
-            "and the first suggestions are no blind ones. By default done, or what an existing study began with.",
-            rich_help_panel=_TRAINING,
+            metavar="NAME",
+            help="sensitivity: look at the gradients of all configurations in one pass before the first trial, which takes about "
+            "as long as one trial; the first suggestions are then no blind ones. none: nothing is known before. By "
+            "default sensitivity, or what an existing study began with.",
+            rich_help_panel=_SEARCH,
             show_default=False,
         ),
     ] = None,
@@ -297,7 +306,7 @@ def search(
         typer.Option(
             metavar="TYPE",
             help="Type of the frozen weights: float32 or bfloat16. What is trained is float32.",
-            rich_help_panel=_MACHINE,
+            rich_help_panel=MACHINE,
         ),
     ] = "float32",
     quantize: Annotated[
@@ -305,7 +314,7 @@ def search(
         typer.Option(
             metavar="8bit|4bit",
             help="Quantise the frozen weights, for models that are too large otherwise: pip install 'autopeft[large]'.",
-            rich_help_panel=_MACHINE,
+            rich_help_panel=MACHINE,
             show_default=False,
         ),
     ] = None,
@@ -314,7 +323,7 @@ def search(
         typer.Option(
             "--spread",
             help="Spread the model over all GPUs of a worker (--gpus-per-trial 2), if it does not fit one.",
-            rich_help_panel=_MACHINE,
+            rich_help_panel=MACHINE,
         ),
     ] = False,
     model_config: Annotated[
@@ -327,51 +336,27 @@ def search(
         ),
     ] = None,
     sites: Sites = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Trials that are trained at the same time. By default as many as fit: one a GPU, or "
-            "one a core.",
-            rich_help_panel=_MACHINE,
-            show_default=False,
-        ),
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            min=0,
-            help="Share of a GPU for each trial: 0.25 puts four on one. By default one GPU, if there is one.",
-            rich_help_panel=_MACHINE,
-            show_default=False,
-        ),
-    ] = None,
-    pack: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N",
-            help="Trials that a worker trains together on one backbone, where their modules can be. auto: as many as a GPU has "
-            "memory for; on a CPU, whose products are no faster for several, one.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = "auto",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="A Ray cluster that runs already, such as auto or ray://host:10001. By default this machine.",
-            rich_help_panel=_MACHINE,
-            show_default=False,
-        ),
-    ] = None,
+    workers: Workers = None,
+    gpus_per_trial: GpusPerTrial = None,
+    pack: Pack = "auto",
+    ray_address: RayAddress = None,
+    retries: Retries = None,
+    trial_timeout: TrialTimeout = None,
     study: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="Name of the study; one that is there already goes on where it stands. By default made "
             "from the settings, so that the same command goes on with the same study.",
+            show_default=False,
+        ),
+    ] = None,
+    new_study: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NEW_NAME",
+            help="If the study of --study has other settings than this command, search under this name instead.",
             show_default=False,
         ),
     ] = None,
@@ -393,18 +378,11 @@ def search(
     Trains configurations on your data, each within the budget, and shows the front: the best score for every number
     of trainable parameters. Everything is kept in a database at once; Ctrl-C stops, and the same study goes on later.
     """
+    check(ctx.params)
     seconds = None if time is None else parse_duration(time)
+    trial_seconds = None if trial_timeout is None else parse_duration(trial_timeout)
     overrides = parse_fields(model_config or ())
     by_hand = parse_sites(sites or ())
-    Budget.parse(budget)  # refused here, before the seconds that the imports below take
-    find_objectives(objectives)
-    if data is None:
-        if model != "starter":
-            raise InputError(
-                f"there are no data to fine-tune '{model}' on.",
-                "Name them with --data: a file, a folder or a hub id.",
-            )
-        data = "starter"
 
     from autopeft.cli.live import progress
     from autopeft.report.events import Phase
@@ -416,7 +394,7 @@ def search(
 
         result = run(
             model=model,
-            data=data,
+            data=data or "starter",
             budget=budget,
             objectives=objectives,
             space=space,
@@ -428,7 +406,10 @@ def search(
             gpus_per_trial=gpus_per_trial,
             pack=parse_pack(pack),
             ray_address=ray_address,
+            retries=retries,
+            trial_seconds=trial_seconds,
             study=study,
+            new_study=new_study,
             warm_start=warm_start or (),
             db=db,
             seed=seed,
@@ -437,7 +418,7 @@ def search(
             patience=patience,
             gradient_checkpointing=gradient_checkpointing,
             fidelity=fidelity,
-            probe=probe,
+            prior=prior,
             validation=validation,
             test=test,
             text=text,
@@ -460,18 +441,33 @@ def search(
         on_event(Phase("reading the results"))
         summary = result.summary()
 
-    from autopeft.cli import render
     from autopeft.cli.again import again
 
-    if as_json:
-        told = {"interrupted": result.interrupted, "to_confirm": result.to_confirm}
-        render.print_json({**summary.to_json(), **told})
-    else:
-        unfinished = result.interrupted or result.to_confirm
-        more = again(ctx, study=summary.name, trials=trials if unfinished else 2 * trials)
-        render.print_front(summary)
-        render.print_next_steps(summary, db=db, more=more, to_confirm=result.to_confirm)
-    if result.interrupted:
-        more = again(ctx, study=summary.name, trials=trials)
-        print(f"Interrupted. What was reported is kept; go on with: {more}", file=sys.stderr, flush=True)
-        raise typer.Exit(INTERRUPTED)
+    unfinished = result.interrupted or result.to_confirm
+    more = again(ctx, study=summary.name, new_study=None, trials=trials if unfinished else 2 * trials)
+    tell_outcome(result, summary, more=more, db=db, as_json=as_json)
+
+
+def check(given: Mapping[str, Any]) -> None:
+    """Refuse options of a search that cannot be, before the seconds that its imports take.
+
+    Args:
+        given: Its options by parameter.
+
+    Raises:
+        InputError: With what is wrong.
+    """
+    if given["time"] is not None:
+        parse_duration(given["time"])
+    if given["trial_timeout"] is not None:
+        parse_duration(given["trial_timeout"])
+    parse_fields(given["model_config"] or ())
+    parse_sites(given["sites"] or ())
+    parse_pack(given["pack"])
+    Budget.parse(given["budget"])
+    find_objectives(given["objectives"])
+    if given["data"] is None and given["model"] != "starter":
+        raise InputError(
+            f"there are no data to fine-tune '{given['model']}' on.",
+            "Name them with --data: a file, a folder or a hub id.",
+        )

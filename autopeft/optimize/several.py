@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from botorch.utils.multi_objective.hypervolume import Hypervolume
 
+from autopeft.confirmation import FOUND
 from autopeft.dsl import BoundSpace
 from autopeft.nouns import Configuration, Trial, TrialKind
 from autopeft.optimize.general import TRAINABLE, Told, find_general
@@ -105,8 +106,8 @@ def hypervolume(
         reference: From `reference_point`.
     """
     points = []
-    for trial in searched(trials):
-        values = values_of(trial, objectives)
+    for trial in trials:
+        values = values_of(trial, objectives) if trial.kind in FOUND else None
         if values is not None:
             points.append(
                 [

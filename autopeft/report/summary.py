@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.confirmation import (
     BASELINES,
+    FOUND,
     Chosen,
     Confirmed,
     best_baseline,
@@ -17,7 +18,7 @@ from autopeft.confirmation import (
     search_front,
 )
 from autopeft.dsl.describe import describe
-from autopeft.nouns import OWN_HEAD, Configuration, Study, Trial, TrialKind, TrialStatus
+from autopeft.nouns import OWN_HEAD, Configuration, Study, Trial, TrialKind
 from autopeft.registry import Objective, objectives_of
 from autopeft.tasks.direction import direction, oriented
 from autopeft.trade_off import further
@@ -32,7 +33,7 @@ class Row:
 
     Attributes:
         number: Position in the study, from 0.
-        kind: `search`, `head-only`, `lora-qv` or `confirm`.
+        kind: `search`, `truncated`, `head-only`, `lora-qv` or `confirm`.
         status: `waiting`, `running`, `complete`, `stopped` or `failed`.
         score: The metric on validation after the last epoch, by which the search chose; None unless complete. This and the other
             numbers of the metric are its own values: of a loss, a smaller one is better.
@@ -163,8 +164,8 @@ def summarise(repository: "Repository", study: Study) -> Summary:
     Raises:
         StudyError: The database does not answer.
     """
-    trials = repository.trials(study.id)
-    fronts = repository.fronts(study.id)
+    trials = repository.outstanding(study.id, FOUND)
+    last = repository.last_front(study.id)
     settings = study.settings
     objectives = objectives_of(settings)
     chosen = choose(trials, objectives)
@@ -183,14 +184,14 @@ def summarise(repository: "Repository", study: Study) -> Summary:
         budget=settings["budget"],
         limit=study.limit,
         backbone_parameters=settings["backbone"]["parameters"],
-        counts=_counts(trials, TrialKind.SEARCH),
-        hypervolume=fronts[-1].hypervolume if fronts else None,
+        counts=_counts(repository, study, TrialKind.SEARCH),
+        hypervolume=None if last is None else last.hypervolume,
         reference_score=oriented(metric, study.reference_score),
         front=front,
         fallen=tuple(_row(study, trial, confirmed(trials, trial, objectives)) for trial in chosen.fallen),
         baselines=tuple(row for kind in BASELINES if (row := _baseline_row(study, trials, kind)) is not None),
         by_confirmed=chosen.by_confirmed,
-        confirmations=_counts(trials, TrialKind.CONFIRM),
+        confirmations=_counts(repository, study, TrialKind.CONFIRM),
         mean_gap=_mean_gap(trials, objectives),
         examples_error=_examples_error(metric, front),
         url=_shown(repository.url),
@@ -204,13 +205,14 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
     objects with `epoch` and `score`. `confirmed` is as in `Row`, or None; `confirmations` are the trials that train its
     configuration anew (`number`, `seed`, `status`, `score`: the confirmed one); of such a trial, `confirms` are the
     numbers of those that it trains anew. Of a probe, `ranking` are the configurations that it ranked, the best first
-    (`configuration`, `description`, `score`: on a scale of its own).
+    (`configuration`, `description`, `score`: on a scale of its own). Where the importance of layers was looked at,
+    `read_out` has what it means, by `layer_set` and `multipliers`: what was `found` and the `configuration` with its `description`.
 
     Raises:
         StudyError: There is no such trial, or the database does not answer.
     """
     trial = repository.trial(study.id, number)
-    trials = repository.trials(study.id)
+    trials = repository.trials_of(study.id, trial.configuration)
     row = _row(study, trial, confirmed(trials, trial, objectives_of(study.settings)))
     metric = study.settings["task"]["metric"]
     return {
@@ -251,7 +253,20 @@ def trial_record(repository: "Repository", study: Study, number: int) -> dict[st
         "confirms": [t.number for t in trials if trial in confirming(trials, t)],
         "details": {name: value for name, value in trial.details.items() if name not in ("ranking", "parts")},
         "ranking": _ranking(study, trial),
+        "read_out": _read_out(study, trial),
         "artifact": trial.artifact or None,
+    }
+
+
+def _read_out(study: Study, trial: Trial) -> dict[str, dict[str, Any]]:
+    layers, found = int(study.settings["backbone"]["layers"]), trial.details.get("allocation", {})
+    return {
+        name: {
+            "found": found[name],
+            "configuration": one,
+            "description": describe(Configuration.from_json(one), layers),
+        }
+        for name, one in found.get("configurations", {}).items()
     }
 
 
@@ -311,8 +326,8 @@ def as_values(metric: str, found: Confirmed | None) -> Confirmed | None:
     )
 
 
-def _counts(trials: list[Trial], kind: TrialKind) -> dict[str, int]:
-    return {s.value: sum(t.kind is kind and t.status is s for t in trials) for s in TrialStatus}
+def _counts(repository: "Repository", study: Study, kind: TrialKind) -> dict[str, int]:
+    return {status.value: n for status, n in repository.count(study.id, kind).items()}
 
 
 def _front_rows(study: Study, trials: list[Trial], chosen: Chosen) -> tuple[Row, ...]:

@@ -1,5 +1,6 @@
 """Ray Tune around a `Driver`: a searcher and a scheduler that ask it, a callback that tells it."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -16,7 +17,9 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from autopeft.errors import InputError
+from autopeft.naming import folder_name
 from autopeft.run.driver import Driver
+from autopeft.run.private import keep_token_private, session_folder
 from autopeft.run.worker import Verdicts, Worker
 
 # Tune pickles searcher, scheduler and callback when a Tuner is made; a driver holds a database and threads. So they
@@ -65,7 +68,15 @@ def start_ray(workers: int | None, gpus_per_trial: float | None, address: str | 
     try:
         if address is None:
             # A trial takes one of Ray's, so that there are never more at a time than workers; threads share the real ones.
-            ray.init(num_cpus=workers or cores, include_dashboard=False, **quiet)
+            # "local": without it Ray joins whatever cluster RAY_ADDRESS or a file in its public folder names.
+            keep_token_private()
+            ray.init(
+                "local",
+                num_cpus=workers or cores,
+                include_dashboard=False,
+                _temp_dir=session_folder(),
+                **quiet,
+            )
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -103,8 +114,9 @@ def run_trials(driver: Driver, cluster: Cluster, plan: dict[str, Any]) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with it, `verbose=0` is silent
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    name = f"{driver.study.name}-{driver.owner}"
+    # A lost worker is told in a line, not by a traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    name = f"{folder_name(driver.study.name)}-{driver.owner}"
     scratch = tempfile.mkdtemp(prefix="autopeft-ray-")  # Tune's snapshots: a cache, not kept
     cache = Path(tempfile.gettempdir()) / f"autopeft-cache-{name}"  # on every machine its own
     _drivers[name] = driver
@@ -211,10 +223,24 @@ class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
     def __init__(self, name: str) -> None:
         self._name = name
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """End what takes too long: the worker cannot be asked, so its process is ended and another one takes its place."""
+        driver = _drivers[self._name]
+        overdue = driver.overdue()
+        if not overdue:
+            return
+        for trial in trials:
+            of = [one["trial"] for one in trial.config["trials"]]
+            actor = trial.temporary_state.ray_actor
+            if actor is not None and overdue.intersection(of):
+                for one in of:
+                    driver.ran_out_of_time(one)
+                ray.kill(actor)
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has the trial."""
         for one in trial.config["trials"]:
-            _drivers[self._name].started(one["trial"])
+            _drivers[self._name].started(one["trial"], len(trial.config["trials"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -226,7 +252,20 @@ class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker itself was lost."""
-        lines = str(getattr(trial, "error_message", None) or "").strip().splitlines()
-        reason = f"the worker was lost: {lines[-1]}" if lines else "the worker was lost."
+        said = ""
+        with contextlib.suppress(OSError):  # Tune keeps it in a file
+            said = str(trial.get_error() or "")
+        reason = reason_of_loss(said)
         for one in trial.config["trials"]:
-            _drivers[self._name].failed(one["trial"], reason)
+            _drivers[self._name].lost(one["trial"], reason)
+
+
+def reason_of_loss(said: str) -> str:
+    """Why a worker was lost, out of what Ray says.
+
+    >>> reason_of_loss("The actor died.\\n Worker exit detail: Worker unexpectedly exits. Some common causes include: ...")
+    'the worker was lost: Worker unexpectedly exits.'
+    """
+    _, _, detail = said.rpartition("Worker exit detail: ")
+    lines = detail.partition(" Some common causes")[0].strip().splitlines()
+    return f"the worker was lost: {lines[-1].strip()}" if lines else "the worker was lost."

@@ -1,5 +1,6 @@
 """The warm worker: a Ray actor that loads backbone and data once and trains trial after trial."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         self._cache = Path(plan["cache"]) if plan["cache"] else None
         self._verdicts = plan["verdicts"]
         try:
+            if self._cache is not None:  # what it keeps says what the data are: no business of other users
+                with contextlib.suppress(OSError):
+                    self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._bench = Workbench.prepare(
                 plan["path"],
                 plan["overrides"],
@@ -71,9 +75,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
     def step(self) -> dict[str, Any]:
         """One rung of the trial, or of all trials of a pack."""
         if self._failure:
-            return self._result(
-                {number: _answer(reason=self._failure) for number in range(len(self._trials))}
-            )
+            failed = _answer(reason=self._failure, broken=True)
+            return self._result(dict.fromkeys(range(len(self._trials)), failed))
         try:
             if self._pack is not None:
                 return self._result(self._step_together(self._pack))
@@ -81,7 +84,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         except TrialError as error:
             reason = str(error)
         except Exception as error:  # a bug or a broken model must not take the warm worker with it
-            reason = f"{type(error).__name__}: {error}"
+            reason = reason_of(error)
         left = [0] if self._pack is None else self._pack.running
         self._end()
         return self._result({number: _answer(reason=reason) for number in left})
@@ -98,10 +101,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to keep: a trial that was interrupted starts anew, from the same seed."""
+        """Nothing for Tune: trials keep checkpoints of their own, which outlive its state."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing was kept."""
+        """Nothing was kept by Tune."""
 
     def cleanup(self) -> None:
         """Take the modules off, and the cache away: who still needs it makes it anew."""
@@ -121,7 +124,12 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         elif not others:
             one = self._request(first)
             self._reports = self._bench.trial(
-                one.configuration, one.seed, one.folder, confirm=one.confirm, objectives=one.objectives
+                one.configuration,
+                one.seed,
+                one.folder,
+                confirm=one.confirm,
+                objectives=one.objectives,
+                checkpoint=one.checkpoint,
             )
         else:
             from autopeft.train import packing
@@ -129,14 +137,17 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
             self._pack = packing.Packed(self._bench, [self._request(trial) for trial in config["trials"]])
 
     def _request(self, trial: dict[str, Any]) -> "Request":
+        from autopeft.train import checkpoint
         from autopeft.train.running import Request
 
+        folder = Path(trial["folder"])
         return Request(
             Configuration.from_json(trial["configuration"]),
             trial["seed"],
-            Path(trial["folder"]),
+            folder,
             confirm=trial["confirm"],
             objectives=tuple(self._objectives),
+            checkpoint=folder / checkpoint.NAME,  # which a pack does not use
         )
 
     def _probe(self, seed: int) -> Iterator[Any]:
@@ -178,8 +189,21 @@ class Verdicts:
         return self._stopped
 
 
+def reason_of(error: Exception) -> str:
+    """Why a trial has failed, where no one expected it.
+
+    >>> reason_of(RuntimeError("[enforce fail at alloc_cpu.cpp:125] . DefaultCPUAllocator: can't allocate memory: no"))
+    "out of memory on cpu: can't allocate memory: no"
+    """
+    _, allocator, said = str(error).partition("DefaultCPUAllocator: ")
+    if allocator or isinstance(error, MemoryError):
+        return f"out of memory on cpu: {said.strip() or 'Python could not allocate any more'}"
+    return f"{type(error).__name__}: {error}"
+
+
 def _answer(**found: Any) -> dict[str, Any]:
-    return {"rung": 0, "values": {}, "last": False, "details": {}, "reason": "", **found}
+    """What the driver is told. `broken`: the reason is the study's, not the trial's."""
+    return {"rung": 0, "values": {}, "last": False, "details": {}, "reason": "", "broken": False, **found}
 
 
 def _of_report(report: "Report") -> dict[str, Any]:

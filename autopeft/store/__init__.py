@@ -1,6 +1,17 @@
 """The database: tables, migrations, and the repository that turns rows into nouns and back."""
 
+from autopeft.store.lease import LOST_WORKERS, Lookout
 from autopeft.store.place import artifact_folder, default_url, parse_url
-from autopeft.store.repository import Repository
+from autopeft.store.repository import EARLIER_FAILURES, Repository
+from autopeft.store.schema import upgrade
 
-__all__ = ["Repository", "artifact_folder", "default_url", "parse_url"]
+__all__ = [
+    "EARLIER_FAILURES",
+    "LOST_WORKERS",
+    "Lookout",
+    "Repository",
+    "artifact_folder",
+    "default_url",
+    "parse_url",
+    "upgrade",
+]

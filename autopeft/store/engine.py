@@ -1,23 +1,29 @@
-"""Connecting to the database, and bringing its tables up to date."""
+"""Connecting to the database: SQLite and PostgreSQL, so that a transaction means the same on both.
+
+A transaction that reads sees one moment of the database, and waits for nobody. A transaction that writes sees what was
+committed when it has its lock: on SQLite the file's, taken at its beginning; on PostgreSQL that of the study's or the trial's
+row, which every method of the repository takes first (READ COMMITTED: what waited for a lock then reads what the one before
+has written, and nothing has to be tried again).
+"""
 
 import sqlite3
-import threading
 import time
+from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from autopeft.errors import StudyError
 from autopeft.store.place import database_path
 
-BUSY_SECONDS = 10
-"""How long a connection waits for another one's writing before it gives up."""
+BUSY_SECONDS = 60
+"""How long a connection waits for another one's writing before it gives up.
 
-_alembic = threading.Lock()  # alembic.context is one per process; two threads must not migrate at once
+SQLite's lock goes to whoever asks in the right moment, and who waits asks ten times a second: of eight processes that do nothing but
+write, one may go without for many seconds.
+"""
+
+_FROZEN_SECONDS = 30  # after which a server ends a transaction whose process says nothing more
 
 
 def connect(url: str) -> Engine:
@@ -28,12 +34,7 @@ def connect(url: str) -> Engine:
     """
     path = database_path(url)
     if path is None:
-        try:
-            return create_engine(url, pool_pre_ping=True)
-        except ImportError as error:
-            raise StudyError(f"{error}.", "Install the driver that the database's URL names.") from error
-        except ArgumentError as error:
-            raise StudyError(f"cannot use the database's URL: {error}.") from error
+        return _connect_server(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,6 +45,35 @@ def connect(url: str) -> Engine:
     return engine
 
 
+def _connect_server(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    except ImportError as error:
+        if parsed.drivername == "postgresql+psycopg":
+            hint = 'Install it with `pip install "autopeft[postgres]"`.'
+        else:
+            hint = "Install the driver that the database's URL names."
+        raise StudyError(f"{error}.", hint) from error
+    except ArgumentError as error:
+        raise StudyError(f"cannot use the database's URL: {error}.") from error
+    if is_postgres(engine):
+        event.listen(engine, "connect", _set_up_postgres)
+    return engine
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether the database is an SQLite file."""
+    return engine.url.get_backend_name() == "sqlite"
+
+
+def is_postgres(engine: Engine) -> bool:
+    """Whether the database is a PostgreSQL server's."""
+    return engine.url.get_backend_name() == "postgresql"
+
+
 def for_writing(engine: Engine) -> Engine:
     """The same engine, where a transaction takes SQLite's write lock at its beginning.
 
@@ -51,6 +81,19 @@ def for_writing(engine: Engine) -> Engine:
     another one has written in between.
     """
     return engine.execution_options(autopeft_begin="BEGIN IMMEDIATE")
+
+
+def for_reading(engine: Engine) -> Engine:
+    """The same engine, where all that a transaction reads is of one moment. On SQLite every transaction is so."""
+    return engine.execution_options(isolation_level="REPEATABLE READ") if is_postgres(engine) else engine
+
+
+def _set_up_postgres(connection: Any, _record: object) -> None:
+    # What SQLite's busy timeout is; and a process that was frozen with a lock in its hand must not stop the others.
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
+    connection.autocommit = False
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -83,43 +126,6 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("autopeft_begin", "BEGIN"))
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the tables to the newest revision, in one transaction; an up-to-date database is only read.
-
-    Raises:
-        StudyError: Not a database, not ours, or written by a newer autopeft.
-    """
-    with _alembic:
-        config = Config()
-        config.set_main_option("script_location", "autopeft.store:migrations")
-        config.set_main_option("path_separator", "os")
-        script = ScriptDirectory.from_config(config)
-        try:
-            with engine.connect() as connection:
-                if _is_newest(connection, script):
-                    return
-            with for_writing(engine).begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    # What BEGIN IMMEDIATE does for SQLite: the second of two processes waits, and finds it done.
-                    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('autopeft'))"))
-                if not _is_newest(connection, script):
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
-        except DBAPIError as error:
-            raise unusable(engine, error) from error
-
-
-def _is_newest(connection: Connection, script: ScriptDirectory) -> bool:
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
-        raise StudyError(
-            f"the database {name_of(connection.engine)} has the revision '{current}', which this autopeft does "
-            "not know: it was written by a newer autopeft, or by another program.",
-            "Update autopeft, or choose another database.",
-        )
-    return current == script.get_current_head()
 
 
 def name_of(engine: Engine) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from autopeft.errors import StudyError
+from autopeft.naming import at_home
 
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -21,7 +22,7 @@ def _data_folder() -> Path:
 
 
 def _sqlite_url(path: Path) -> str:
-    return URL.create("sqlite", database=str(path.expanduser().absolute())).render_as_string()
+    return URL.create("sqlite", database=str(at_home(path).absolute())).render_as_string()
 
 
 def default_url() -> str:
@@ -64,7 +65,7 @@ def parse_url(text: str) -> str:
         raise StudyError("a study cannot be kept in memory: give the path of a file ending in .db.")
     if url.database.startswith("file:"):
         raise StudyError(f"cannot read '{text}': give the path of the file, without 'file:'.")
-    path = Path(url.database).expanduser().absolute()
+    path = at_home(url.database).absolute()
     return url.set(database=str(path)).render_as_string(hide_password=False)
 
 
@@ -85,6 +86,6 @@ def artifact_folder(url: str) -> Path:
     """
     chosen = os.environ.get("AUTOPEFT_ARTIFACTS", "")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return at_home(chosen).absolute()
     path = database_path(parse_url(url))
     return (path.parent if path is not None else _data_folder()) / "artifacts"

@@ -1,11 +1,12 @@
 """What the rest of autopeft asks of the database, in its own nouns; no row and no SQL leaves this package.
 
 Every method is one short transaction, may be called from any thread, and has committed when it returns. A
-final trial (COMPLETE, STOPPED or FAILED) never changes again, whatever is told about it and however often.
+final trial (COMPLETE, STOPPED or FAILED) never changes again, whatever is told about it and however often;
+a person may have one that FAILED tried again (`Repository.retry`).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -14,14 +15,15 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
-from autopeft.errors import StudyError, nearest
+from autopeft.errors import StudyError, TakenError, nearest
+from autopeft.naming import objection
 from autopeft.nouns import Configuration, Front, Study, Trial, TrialKind, TrialStatus
 from autopeft.store import lease
-from autopeft.store.engine import connect, for_writing, migrate, unusable
+from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, unusable
 from autopeft.store.place import parse_url
-from autopeft.store.rows import SCORE, now, read_fronts, read_trials, to_study
+from autopeft.store.rows import SCORE, now, read_fronts, read_last_front, read_trials, to_study
+from autopeft.store.schema import migrate, require_newest
 from autopeft.store.tables import (
-    NAME_LENGTH,
     ArtifactRow,
     FrontMemberRow,
     FrontRow,
@@ -30,34 +32,46 @@ from autopeft.store.tables import (
     TrialRow,
 )
 
+EARLIER_FAILURES = "earlier_failures"
+"""In a trial's details: why it failed each time before somebody had it tried again."""
+
 NOT_A_NUMBER = "score is not a number"
 """The reason of a trial whose last score is not finite."""
+
+_KINDS = tuple(TrialKind)  # said where an index begins with the kind
 
 
 class Repository:
     """A database of studies. Made by `Repository.open`; close it, or use it in a `with` statement.
 
     Each method may also raise StudyError when the database does not answer: locked by another program for
-    more than ten seconds, disk full, server gone; and when there is no study or trial of the given id.
+    more than a minute, disk full, server gone; and when there is no study or trial of the given id.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reader = for_reading(engine)
         self._writer = for_writing(engine)
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open a database, make it if there is none, and bring its tables up to date.
+        """Open a database. An SQLite file is made if there is none, and its tables are brought up to date.
+
+        A server's database is for `upgrade` to change, when nobody else is at work in it.
 
         Args:
             url: As `place.parse_url` reads it: a URL, or the path of an SQLite file.
 
         Raises:
-            StudyError: It cannot be opened, is not a database of ours, or was written by a newer autopeft.
+            StudyError: It cannot be opened, is not a database of ours, or was written by a newer autopeft; or a server's
+                has to be upgraded first.
         """
         engine = connect(parse_url(url))
         try:
-            migrate(engine)
+            if is_sqlite(engine):
+                migrate(engine)
+            else:
+                require_newest(engine)
         except BaseException:
             engine.dispose()
             raise
@@ -86,16 +100,16 @@ class Repository:
         """Store a new study.
 
         Args:
-            name: 1 to 200 characters.
+            name: As `autopeft.naming.objection` allows it.
             settings: What the results depend on; JSON.
             limit: The budget in trainable parameters.
             space: The space's name.
 
         Raises:
-            StudyError: There is a study of that name already, or the name is empty or too long.
+            StudyError: There is a study of that name already, or none may be called so.
         """
-        if not 0 < len(name) <= NAME_LENGTH:
-            raise StudyError(f"a study's name has 1 to {NAME_LENGTH} characters, not {len(name)}.")
+        if refused := objection(name):
+            raise StudyError(refused, "Choose another name.")
         row = StudyRow(name=name, settings=settings, parameter_limit=limit, space=space, created_at=now())
         try:
             with self._writing() as session:
@@ -149,40 +163,51 @@ class Repository:
             study.reference_score = score
             return True
 
-    # The lease: one driver at a time
-
-    def acquire(
-        self, study_id: int, *, owner: str, host: str, pid: int, stale_after_seconds: float = 60
-    ) -> None:
-        """Make a driver the only one of a study, and put trials that are still RUNNING back to WAITING.
-
-        A driver is live while its process runs, judged on its own host, or while its last heartbeat is
-        younger than `stale_after_seconds`, judged from any other. The lease of a dead one is taken over.
-        Acquiring again from the same process, with the same owner, is a heartbeat and moves no trial.
-
-        Args:
-            owner: Names this run of the driver; unique, so that an earlier run's owner cannot release it.
-            host: The driver's host.
-            pid: The driver's process on that host.
-
-        Raises:
-            StudyError: Another live driver holds it; the message names its host and process.
-        """
+    def note_asked(self, study_id: int, asked: dict[str, Any]) -> None:
+        """Note in a study's settings how much was last asked for; see `autopeft.settings.ASKED`."""
         with self._writing() as session:
             study = _locked_study(session, study_id)
-            lease.take(
-                session, study, owner=owner, host=host, pid=pid, stale_after_seconds=stale_after_seconds
-            )
+            study.settings = {**study.settings, "asked": asked}
 
-    def heartbeat(self, study_id: int, owner: str) -> bool:
-        """Note that the driver lives. False: the lease was taken over, and the driver should stop."""
-        with self._writing() as session:
-            return lease.beat(session, study_id, owner)
+    # Drivers: several may run one study
 
-    def release(self, study_id: int, owner: str) -> bool:
-        """Give the lease back. False: it was not (or no longer) this owner's, and nothing was changed."""
+    def join(self, study_id: int, *, owner: str, host: str, pid: int) -> None:
+        """Enter a driver of a study, so that it can claim trials; what is RUNNING and nobody's waits again.
+
+        Args:
+            owner: Names this run of the driver, and no other; at most 64 characters. Joining again changes nothing.
+            host: The driver's host.
+            pid: The driver's process on that host.
+        """
         with self._writing() as session:
-            return lease.give_up(session, study_id, owner)
+            _locked_study(session, study_id)
+            lease.join(session, study_id, owner, host, pid)
+
+    def beat(self, owner: str) -> bool:
+        """Note that a driver lives. False: the others have given it up, and have its trials; it may join again."""
+        with self._writing() as session:
+            return lease.beat(session, owner)
+
+    def drivers(self, study_id: int) -> list[lease.Member]:
+        """The drivers of a study; a `lease.Lookout` says which of them are gone."""
+        with self._reading() as session:
+            return lease.members(session, study_id)
+
+    def bury(self, study_id: int, member: lease.Member, *, retries: int) -> bool:
+        """Take a driver away that is gone. Its trials wait again; those that it trained count a loss, as of `lose`.
+
+        Returns:
+            Whether this call did it. False if it has given a sign of life since it was read, or is not there any more.
+        """
+        with self._writing() as session:
+            _locked_study(session, study_id)
+            return lease.bury(session, study_id, member, retries)
+
+    def leave(self, study_id: int, owner: str) -> None:
+        """Take a driver away that ends of itself; its trials that are not final wait again, and lose nothing."""
+        with self._writing() as session:
+            _locked_study(session, study_id)
+            lease.leave(session, study_id, owner)
 
     # Trials
 
@@ -196,48 +221,83 @@ class Repository:
         """
         with self._writing() as session:
             _locked_study(session, study_id)
-            earlier = session.scalar(
-                select(TrialRow.number).where(
-                    TrialRow.study_id == study_id,
-                    TrialRow.kind == kind,
-                    TrialRow.configuration_key == configuration.key,
-                    TrialRow.seed == seed,
-                )
-            )
+            earlier = _find(session, study_id, kind, configuration, seed)
             if earlier is not None:
                 raise StudyError(
                     f"the configuration {configuration.key} with seed {seed} is already trial {earlier} of "
                     "the study."
                 )
-            last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.study_id == study_id))
-            row = TrialRow(
-                study_id=study_id,
-                number=0 if last is None else last + 1,
-                kind=kind,
-                configuration=configuration.to_json(),
-                configuration_key=configuration.key,
-                trainable=trainable,
-                seed=seed,
-                status=TrialStatus.WAITING,
-                attempt=0,
-                reason="",
-                details={},
-                created_at=now(),
-            )
-            session.add(row)
+            return _add(session, study_id, kind, configuration, trainable, seed)
+
+    def propose(
+        self,
+        study_id: int,
+        kind: TrialKind,
+        configuration: Configuration,
+        trainable: int,
+        seed: int,
+        *,
+        owner: str | None = None,
+        at_most: int | None = None,
+    ) -> Trial | None:
+        """As `add_trial`, where other drivers may have been quicker.
+
+        Args:
+            owner: The driver that claims the new trial; None: whoever comes first.
+            at_most: Trials of this kind that the study may have.
+
+        Returns:
+            None, and nothing is stored, if the study has this trial already, or as many as it may have.
+        """
+        with self._writing() as session:
+            _locked_study(session, study_id)
+            if _find(session, study_id, kind, configuration, seed) is not None:
+                return None
+            if at_most is not None:
+                of_kind = (TrialRow.study_id == study_id) & (TrialRow.kind == kind)
+                there = session.scalar(select(func.count()).select_from(TrialRow).where(of_kind)) or 0
+                if there >= at_most:
+                    return None
+            return _add(session, study_id, kind, configuration, trainable, seed, owner)
+
+    def claim(self, study_id: int, owner: str) -> Trial | None:
+        """The first WAITING trial that no driver has, claimed for this one; None if there is none."""
+        free = (
+            (TrialRow.study_id == study_id)
+            & (TrialRow.status == TrialStatus.WAITING)
+            & TrialRow.claimed_by.is_(None)
+        )
+        first = select(TrialRow).where(free).order_by(TrialRow.number).limit(1)
+        with self._reading() as session:
+            if session.scalar(first) is None:
+                return None  # the most frequent answer, without a lock
+        with self._writing() as session:
+            _locked_study(session, study_id)
+            row = session.scalar(first.with_for_update(key_share=True))
+            if row is None:
+                return None
+            row.claimed_by = owner
             session.flush()
             return read_trials(session, TrialRow.id == row.id)[0]
 
-    def start_trial(self, trial_id: int) -> Trial:
+    def start_trial(self, trial_id: int, owner: str | None = None) -> Trial:
         """Put a WAITING trial to RUNNING, one attempt further; what earlier attempts reported stays.
 
+        Args:
+            trial_id: The trial.
+            owner: The driver that starts it; None: nobody, of a trial that nobody has claimed.
+
         Raises:
-            StudyError: The trial is not WAITING.
+            TakenError: The trial is not WAITING, or is not claimed by this driver.
         """
         with self._writing() as session:
             row = _locked_trial(session, trial_id)
             if row.status != TrialStatus.WAITING:
-                raise StudyError(f"trial {row.number} cannot be started: it is {row.status}.")
+                raise TakenError(f"trial {row.number} cannot be started: it is {row.status}.")
+            if row.claimed_by != owner:
+                raise TakenError(
+                    f"trial {row.number} cannot be started: it is another driver's, or was given up."
+                )
             row.status = TrialStatus.RUNNING
             row.attempt += 1
             row.started_at = now()
@@ -310,7 +370,7 @@ class Repository:
             if SCORE in values:
                 last.value = _finite(values[SCORE])
             _measure(session, trial_id, 0, {name: v for name, v in values.items() if name != SCORE})
-            row.details = details
+            row.details = {**row.details, **details}
             if last.value is None:
                 _end(row, TrialStatus.FAILED, NOT_A_NUMBER)
                 return True
@@ -359,13 +419,69 @@ class Repository:
             return True
 
     def requeue(self, trial_id: int) -> bool:
-        """Put a RUNNING trial back to WAITING, because its worker was lost. False if it was not RUNNING."""
+        """Put a RUNNING trial back to WAITING, for any driver to claim. False if it was not RUNNING."""
         with self._writing() as session:
             row = _locked_trial(session, trial_id)
             if row.status != TrialStatus.RUNNING:
                 return False
             row.status = TrialStatus.WAITING
+            row.claimed_by = None
             return True
+
+    def lose(self, trial_id: int, reason: str, *, retries: int, attempt: int | None = None) -> bool:
+        """Put a RUNNING trial whose worker is gone back to WAITING, for any driver to claim, at most `retries` times.
+
+        Args:
+            trial_id: The trial.
+            reason: For a person, one sentence: why it is FAILED, if it has been lost too often.
+            retries: Losses that a trial may have, those of its drivers among them.
+            attempt: See `report`.
+
+        Returns:
+            Whether this call did either. False if the trial was not RUNNING, in this attempt.
+        """
+        with self._writing() as session:
+            row = _locked_trial(session, trial_id)
+            if row.status != TrialStatus.RUNNING or not _takes(row, attempt):
+                return False
+            lease.lose(row, reason, retries)
+            return True
+
+    def retry(self, study_id: int, numbers: Collection[int] | None = None) -> list[int]:
+        """Put FAILED trials back to WAITING, because a person asks for it: nothing else changes what is final.
+
+        Why it failed stays in a trial's details, under `EARLIER_FAILURES`; workers that were lost with it count no more.
+
+        Args:
+            study_id: The study.
+            numbers: Of the trials; None: all that have failed.
+
+        Returns:
+            The numbers of the trials that were put back.
+
+        Raises:
+            StudyError: One of the trials is not there, or has not failed; then nothing was changed.
+        """
+        with self._writing() as session:
+            rows = {
+                row.number: row
+                for row in session.scalars(select(TrialRow).where(TrialRow.study_id == study_id))
+            }
+            failed = [number for number in sorted(rows) if rows[number].status == TrialStatus.FAILED]
+            for number in numbers or ():
+                if number not in failed:
+                    found = f"it is {rows[number].status}" if number in rows else "there is no such trial"
+                    raise StudyError(
+                        f"trial {number} cannot be tried again: {found}. "
+                        f"Those that failed are: {', '.join(map(str, failed)) or 'none'}."
+                    )
+            chosen = failed if numbers is None else sorted(set(numbers))
+            for number in chosen:
+                row = rows[number]
+                row.details = {EARLIER_FAILURES: [*row.details.get(EARLIER_FAILURES, ()), row.reason]}
+                row.status, row.reason, row.finished_at = TrialStatus.WAITING, "", None
+                row.claimed_by, row.losses = None, 0
+            return chosen
 
     def trials(self, study_id: int) -> list[Trial]:
         """Every trial of a study, by number."""
@@ -386,6 +502,39 @@ class Repository:
             last = session.scalar(select(func.max(TrialRow.number)).where(of_study))
         known = "it has none yet" if last is None else f"they are 0 to {last}"
         raise StudyError(f"there is no trial {number} in the study: {known}.")
+
+    def trials_of(self, study_id: int, configuration: Configuration) -> list[Trial]:
+        """The trials of a study with this configuration, of every kind and seed, by number."""
+        same = TrialRow.configuration_key == configuration.key
+        with self._reading() as session:
+            return read_trials(session, (TrialRow.study_id == study_id) & TrialRow.kind.in_(_KINDS) & same)
+
+    def outstanding(self, study_id: int, front_of: Collection[TrialKind]) -> list[Trial]:
+        """The trials that the study's front and its confirmation can be told from, by number; of a large study, few.
+
+        Those are the members of the last stored front, what has been trained anew, and all trials of other kinds. If trials were
+        completed since the front was stored, and nobody has looked whether it changed, they are all trials.
+
+        Args:
+            study_id: The study.
+            front_of: Kinds whose trials can be members.
+        """
+        with self._reading() as session:
+            study = session.get(StudyRow, study_id)
+            front = read_last_front(session, study_id)
+            of_study = TrialRow.study_id == study_id
+            if study is None or front is None or study.front_complete != _count_complete(session, study_id):
+                return read_trials(session, of_study)
+            others = [kind for kind in TrialKind if kind not in front_of]
+            anew = select(TrialRow.configuration_key).where(of_study, TrialRow.kind == TrialKind.CONFIRM)
+            # One query each: of conditions joined by OR, a database may use no index.
+            conditions = (
+                TrialRow.number.in_(front.members),
+                TrialRow.kind.in_(others),
+                TrialRow.kind.in_(front_of) & TrialRow.configuration_key.in_(anew),
+            )
+            ids = {i for one in conditions for i in session.scalars(select(TrialRow.id).where(of_study, one))}
+            return read_trials(session, TrialRow.id.in_(ids))
 
     def waiting(self, study_id: int) -> list[Trial]:
         """The WAITING trials of a study, by number."""
@@ -408,7 +557,13 @@ class Repository:
     # Fronts
 
     def record_front(
-        self, study_id: int, after_trial: int, members: Sequence[int], hypervolume: float
+        self,
+        study_id: int,
+        after_trial: int,
+        members: Sequence[int],
+        hypervolume: float,
+        *,
+        complete: int | None = None,
     ) -> bool:
         """Store the front as it is after a trial, unless it has the same members as the last stored one.
 
@@ -416,6 +571,8 @@ class Repository:
             after_trial: Number of the trial whose completion made this front.
             members: Trial numbers, by ascending trainable parameters.
             hypervolume: See `autopeft.pareto.hypervolume`.
+            complete: COMPLETE trials of the study that the front was made from. If given, and there are more by now, it is
+                of the past, and is not stored: whoever completed those stores the front with them.
 
         Returns:
             Whether it was stored.
@@ -424,14 +581,21 @@ class Repository:
             StudyError: One of the numbers is not a trial of the study.
         """
         with self._writing() as session:
-            _locked_study(session, study_id)
-            earlier = read_fronts(session, study_id)
-            if earlier and set(earlier[-1].members) == set(members):
+            study = _locked_study(session, study_id)
+            if complete is not None:
+                if complete < _count_complete(session, study_id):
+                    return False
+                study.front_complete = complete
+            last = read_last_front(session, study_id)
+            if last is not None and set(last.members) == set(members):
                 return False
+            wanted = {after_trial, *members}
             ids = {
                 number: trial_id
                 for trial_id, number in session.execute(
-                    select(TrialRow.id, TrialRow.number).where(TrialRow.study_id == study_id)
+                    select(TrialRow.id, TrialRow.number).where(
+                        TrialRow.study_id == study_id, TrialRow.number.in_(wanted)
+                    )
                 ).all()
             }
             absent = [number for number in (after_trial, *members) if number not in ids]
@@ -456,8 +620,13 @@ class Repository:
         with self._reading() as session:
             return read_fronts(session, study_id)
 
+    def last_front(self, study_id: int) -> Front | None:
+        """The front of a study as it was stored last; None before the first."""
+        with self._reading() as session:
+            return read_last_front(session, study_id)
+
     def _reading(self) -> AbstractContextManager[Session]:
-        return self._session(self._engine)
+        return self._session(self._reader)
 
     def _writing(self) -> AbstractContextManager[Session]:
         return self._session(self._writer)
@@ -474,21 +643,71 @@ class Repository:
 
 
 # The rows are locked where the server can do so (on SQLite the whole transaction is, from its beginning), so
-# that what was read still holds when it is written.
+# that what was read still holds when it is written. `key_share`: rows that only refer to them need not wait. Who needs
+# both locks takes the study's first, or two transactions could wait for each other.
 
 
 def _locked_study(session: Session, study_id: int) -> StudyRow:
-    row = session.get(StudyRow, study_id, with_for_update=True)
+    row = session.get(StudyRow, study_id, with_for_update={"key_share": True})
     if row is None:
         raise StudyError(f"there is no study with the id {study_id}.")
     return row
 
 
 def _locked_trial(session: Session, trial_id: int) -> TrialRow:
-    row = session.get(TrialRow, trial_id, with_for_update=True)
+    row = session.get(TrialRow, trial_id, with_for_update={"key_share": True})
     if row is None:
         raise StudyError(f"there is no trial with the id {trial_id}.")
     return row
+
+
+def _count_complete(session: Session, study_id: int) -> int:
+    complete = (TrialRow.study_id == study_id) & (TrialRow.status == TrialStatus.COMPLETE)
+    return session.scalar(select(func.count()).select_from(TrialRow).where(complete)) or 0
+
+
+def _find(
+    session: Session, study_id: int, kind: TrialKind, configuration: Configuration, seed: int
+) -> int | None:
+    """The number of the study's trial of this kind, configuration and seed."""
+    return session.scalar(
+        select(TrialRow.number).where(
+            TrialRow.study_id == study_id,
+            TrialRow.kind == kind,
+            TrialRow.configuration_key == configuration.key,
+            TrialRow.seed == seed,
+        )
+    )
+
+
+def _add(
+    session: Session,
+    study_id: int,
+    kind: TrialKind,
+    configuration: Configuration,
+    trainable: int,
+    seed: int,
+    owner: str | None = None,
+) -> Trial:
+    last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.study_id == study_id))
+    row = TrialRow(
+        study_id=study_id,
+        number=0 if last is None else last + 1,
+        kind=kind,
+        configuration=configuration.to_json(),
+        configuration_key=configuration.key,
+        trainable=trainable,
+        seed=seed,
+        status=TrialStatus.WAITING,
+        attempt=0,
+        reason="",
+        details={},
+        created_at=now(),
+        claimed_by=owner,
+    )
+    session.add(row)
+    session.flush()
+    return read_trials(session, TrialRow.id == row.id)[0]
 
 
 def _takes(row: TrialRow, attempt: int | None) -> bool:

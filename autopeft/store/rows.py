@@ -20,11 +20,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def seconds_since(moment: str) -> float:
-    """Seconds from a moment that `now` wrote until the present."""
-    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-
-
 def rows_changed(result: Result[Any]) -> int:
     """How many rows an UPDATE changed."""
     assert isinstance(result, CursorResult)
@@ -110,3 +105,24 @@ def read_fronts(session: Session, study_id: int) -> list[Front]:
         Front(members=numbers.get(row.id, ()), hypervolume=row.hypervolume, after_trial=number)
         for row, number in after
     ]
+
+
+def read_last_front(session: Session, study_id: int) -> Front | None:
+    """The last of `read_fronts`, without the others."""
+    last = session.execute(
+        select(FrontRow, TrialRow.number)
+        .join(TrialRow, TrialRow.id == FrontRow.after_trial_id)
+        .where(FrontRow.study_id == study_id)
+        .order_by(FrontRow.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is None:
+        return None
+    row, number = last
+    members = session.scalars(
+        select(TrialRow.number)
+        .join(FrontMemberRow, FrontMemberRow.trial_id == TrialRow.id)
+        .where(FrontMemberRow.front_id == row.id)
+        .order_by(FrontMemberRow.position)
+    ).all()
+    return Front(members=tuple(members), hypervolume=row.hypervolume, after_trial=number)

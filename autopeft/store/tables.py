@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy 2 typed models. Migration `0001` creates exactly these; a test compares the two.
+"""The tables, as SQLAlchemy 2 typed models. The migrations make exactly these; a test compares the two.
 
 Times are text, UTC in ISO 8601 with milliseconds, so that they sort as they read. Statuses and kinds are
 text too: a further one needs no migration.
@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NAME_LENGTH = 200
-"""Characters that a study's name may have."""
+from autopeft.naming import LONGEST
 
 
 class Base(DeclarativeBase):
     """Every table; constraints have predictable names, because a later migration needs to name them."""
 
     # Named, because versions of SQLAlchemy differ on what a bare `float` is; Float is single on MySQL.
-    type_annotation_map: ClassVar = {float: Double}
+    type_annotation_map: ClassVar = {float: Double, list[str]: JSON}
     metadata = MetaData(
         naming_convention={
             "pk": "pk_%(table_name)s",
@@ -29,32 +28,46 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """One search, with the lease of the one driver that may run it (all five null: nobody does)."""
+    """One search. `front_complete`: how many complete trials the last front was found among, also if it did not change."""
 
     __tablename__ = "study"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
+    name: Mapped[str] = mapped_column(String(LONGEST), unique=True)
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     parameter_limit: Mapped[int] = mapped_column(BigInteger)
     space: Mapped[str] = mapped_column(Text)
     reference_score: Mapped[float | None]
     created_at: Mapped[str] = mapped_column(String(32))
-    lease_owner: Mapped[str | None] = mapped_column(Text)
-    lease_host: Mapped[str | None] = mapped_column(Text)
-    lease_pid: Mapped[int | None]
-    lease_process_start: Mapped[str | None] = mapped_column(Text)
-    lease_heartbeat_at: Mapped[str | None] = mapped_column(String(32))
+    front_complete: Mapped[int | None]
+
+
+class DriverRow(Base):
+    """A process that runs a study's search; `beats` counts its heartbeats."""
+
+    __tablename__ = "driver"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int]
+    process_start: Mapped[str] = mapped_column(Text)
+    beats: Mapped[int] = mapped_column(BigInteger)
+    joined_at: Mapped[str] = mapped_column(String(32))
 
 
 class TrialRow(Base):
-    """One configuration trained with one seed. The key is in a column of its own, so that it can be unique."""
+    """One configuration trained with one seed. The key is in a column of its own, so that it can be unique.
+
+    `claimed_by` is the driver that alone may start it; `losses` counts workers and drivers that went while they had it.
+    """
 
     __tablename__ = "trial"
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
         UniqueConstraint("study_id", "kind", "configuration_key", "seed"),
         Index(None, "study_id", "status"),
+        Index(None, "study_id", "kind", "status"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -72,6 +85,8 @@ class TrialRow(Base):
     created_at: Mapped[str] = mapped_column(String(32))
     started_at: Mapped[str | None] = mapped_column(String(32))
     finished_at: Mapped[str | None] = mapped_column(String(32))
+    claimed_by: Mapped[str | None] = mapped_column(String(64))
+    losses: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class MeasurementRow(Base):
@@ -107,6 +122,31 @@ class FrontMemberRow(Base):
     front_id: Mapped[int] = mapped_column(ForeignKey("front.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trial.id", ondelete="CASCADE"))
+
+
+class JobRow(Base):
+    """A search that a server is to run; see `nouns.Job`. The server's heartbeat tells whether it is still there."""
+
+    __tablename__ = "job"
+    __table_args__ = (Index(None, "state", "priority"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(String(LONGEST), unique=True)
+    arguments: Mapped[list[str]] = mapped_column(JSON)
+    folder: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    wish: Mapped[str | None] = mapped_column(String(16))
+    server_host: Mapped[str] = mapped_column(Text)
+    server_pid: Mapped[int]
+    server_start: Mapped[str] = mapped_column(Text)
+    heartbeat_at: Mapped[str | None] = mapped_column(String(32))
+    log: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(String(32))
+    started_at: Mapped[str | None] = mapped_column(String(32))
+    finished_at: Mapped[str | None] = mapped_column(String(32))
 
 
 class ArtifactRow(Base):

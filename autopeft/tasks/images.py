@@ -14,6 +14,9 @@ from autopeft.tasks.task import ImageSource
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
+# What a file is called says nothing of what is in it, and Pillow hands PostScript to another program.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
 
 def class_folders(folder: Path) -> list[Path]:
     """Sub-folders that hold images, by name; hidden ones are left out."""
@@ -70,7 +73,9 @@ def open_image(source: ImageSource) -> Image.Image:
 
 def _read(source: Path | bytes, decode: bool) -> Image.Image:
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+        with Image.open(
+            source if isinstance(source, Path) else io.BytesIO(source), formats=_FORMATS
+        ) as image:
             return image.convert("RGB") if decode else image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises
         if isinstance(source, Path):

@@ -111,6 +111,7 @@ def resolve_task(
         split_seed=split_seed,
         max_length=max_length,
         fingerprint=tables.fingerprint,
+        files=tables.files,
         confirmation_fraction=confirmation_fraction,
     )
     task = _task(settings, tables)
@@ -130,10 +131,10 @@ def load_task(settings: TaskSettings) -> Task:
     """
     tables = read_sources(Sources(settings.source, settings.data, settings.validation, settings.test))
     if tables.fingerprint != settings.fingerprint:
+        changed = [path for path, before in settings.files.items() if tables.files.get(path) != before]
+        named = " and ".join(f"'{path}'" for path in changed or [settings.data])
         raise DataError(
-            f"the data of '{settings.data}' have changed since the study began "
-            f"(fingerprint {tables.fingerprint[:12]}, was {settings.fingerprint[:12]}): "
-            "bring the old data back, or start a new study."
+            f"the data of {named} have changed since the study began: bring the old data back, or start a new study."
         )
     return _task(settings, _tagged(settings.source, settings.problem, tables))
 
@@ -163,7 +164,7 @@ def _tagged(kind: SourceKind, problem: Problem | None, tables: Tables) -> Tables
         for one in (tables.train, tables.validation, tables.test)
     ]
     assert found[0] is not None
-    return Tables(found[0], found[1], found[2], tables.fingerprint)
+    return Tables(found[0], found[1], found[2], tables.fingerprint, tables.files)
 
 
 def _has_targets(table: Table, label: str | None) -> bool:

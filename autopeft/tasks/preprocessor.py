@@ -24,7 +24,7 @@ def load_preprocessor(model_path: str | Path, modality: Modality) -> Any:
     name = "tokenizer" if modality == "text" else "image processor"
     auto = AutoTokenizer if modality == "text" else AutoImageProcessor
     try:
-        preprocessor = auto.from_pretrained(str(model_path))
+        preprocessor = auto.from_pretrained(str(model_path), trust_remote_code=False)  # unsaid, it would ask
     except (
         Exception
     ) as error:  # the library raises OSError, ValueError, KeyError, ImportError … for one cause

@@ -6,11 +6,12 @@ A person names one thing; what follows from it is decided once, in `find_sources
 import hashlib
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autopeft.errors import DataError, InputError, nearest
+from autopeft.naming import at_home
 from autopeft.tasks import lines, table
 from autopeft.tasks.hub import hub_fingerprint, load_hub
 from autopeft.tasks.images import class_folders, image_files, read_images
@@ -53,12 +54,14 @@ class Tables:
         validation: Validation rows, if they are not to be held out.
         test: Test rows, if there are any.
         fingerprint: 64 hexadecimal digits over the content of all three.
+        files: The same over each alone, by its path; of the starter and the hub nothing.
     """
 
     train: Table
     validation: Table | None
     test: Table | None
     fingerprint: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_sources(data: str, validation: str | None = None, test: str | None = None) -> Sources:
@@ -85,7 +88,7 @@ def find_sources(data: str, validation: str | None = None, test: str | None = No
                 "the starter data have their own validation and test splits: leave out those options."
             )
         return Sources(SourceKind.STARTER, data, "validation", "test")
-    path = Path(data).expanduser()
+    path = at_home(data)
     if not _exists(path):
         if not _may_be_hub_id(data):
             raise _missing(path)
@@ -127,7 +130,8 @@ def read_sources(sources: Sources) -> Tables:
                     raise _missing(path)
             tables = [None if path is None else read(path) for path in paths]
             assert tables[0] is not None
-            return Tables(tables[0], tables[1], tables[2], _fingerprint(paths))
+            files = {str(path): _fingerprint([path]) for path in paths if path is not None}
+            return Tables(tables[0], tables[1], tables[2], _fingerprint(paths), files)
 
 
 def _same_data_refused(sources: Sources) -> Sources:
@@ -203,7 +207,7 @@ def _named(folder: Path, stems: Iterable[str], extensions: tuple[str, ...]) -> l
 
 def _given(path: str, kind: SourceKind) -> str:
     """The absolute path of a split that a person names, which must be of the kind of the training data."""
-    found = Path(path).expanduser()
+    found = at_home(path)
     if not _exists(found):
         raise _missing(found)
     if found.is_dir() is not (kind is SourceKind.IMAGES):

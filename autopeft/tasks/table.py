@@ -169,6 +169,17 @@ def from_dataset(name: str, dataset: "Dataset") -> Table:
         elif isinstance(feature, List) and isinstance(feature.feature, ClassLabel):
             names = class_names[column] = tuple(feature.feature.names)
             columns[column] = [row and [names[i] for i in row] for row in dataset[column][:]]
+        elif _decodes(feature):
+            # Sound or video: decoding opens whatever path or address the data name.
+            columns[column] = dataset.with_format("arrow")[:].column(column).to_pylist()
         else:
             columns[column] = dataset[column][:]
     return Table(name, columns, class_names, frozenset(images))
+
+
+def _decodes(feature: Any) -> bool:
+    """Whether a column, or a part of its values, would be decoded as it is read."""
+    if isinstance(feature, Mapping):
+        return any(_decodes(part) for part in feature.values())
+    inner = getattr(feature, "feature", None)
+    return hasattr(feature, "decode_example") or (inner is not None and _decodes(inner))

@@ -1,7 +1,7 @@
 """What a task is: its settings, its splits. Frozen; reading is in `autopeft.tasks.load`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -53,6 +53,8 @@ class TaskSettings:
         max_length: Most tokens of a text or pair, special tokens included.
         fingerprint: 64 hexadecimal digits over the content of the data.
         confirmation_fraction: Share of the validation examples that the search never sees, in [0, 1).
+        files: The fingerprint of each split's file or folder alone, by its path, to say which one has changed; empty for the
+            starter, the hub, and in studies from before there were these.
     """
 
     source: SourceKind
@@ -72,6 +74,7 @@ class TaskSettings:
     max_length: int
     fingerprint: str
     confirmation_fraction: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_labels(self) -> int:
@@ -87,9 +90,9 @@ class TaskSettings:
         """Read what `to_json` wrote. Raises: KeyError, if a field is missing."""
         # Studies of the first version have no confirmation fraction: they held nothing back.
         values = {
-            field.name: data[field.name]
-            for field in fields(cls)
-            if field.name in data or field.default is MISSING
+            one.name: data[one.name]
+            for one in fields(cls)
+            if one.name in data or (one.default is MISSING and one.default_factory is MISSING)
         }
         values["source"] = SourceKind(values["source"])
         values["labels"] = tuple(values["labels"])

@@ -14,11 +14,11 @@ def test_switches_are_written_as_they_are_typed() -> None:
     @app.command()
     def search(
         ctx: typer.Context,
-        probe: Annotated[bool, typer.Option("--probe/--no-probe")] = True,
+        peek: Annotated[bool, typer.Option("--peek/--no-peek")] = True,
         loud: Annotated[bool, typer.Option("--loud")] = False,
         trials: int = 4,
     ) -> None:
         typer.echo(again(ctx, trials=8))
 
-    said = CliRunner().invoke(app, ["--no-probe", "--loud"]).stdout
-    assert said == "autopeft search --no-probe --loud --trials 8\n"
+    said = CliRunner().invoke(app, ["--no-peek", "--loud"]).stdout
+    assert said == "autopeft search --no-peek --loud --trials 8\n"

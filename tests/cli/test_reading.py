@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from autopeft.cli import render
 from autopeft.cli.app import app
 from autopeft.errors import AutopeftError, InputError
+from autopeft.nouns import Configuration, Module
 from autopeft.report import pick, summarise
 from autopeft.store import Repository
 
@@ -145,6 +146,26 @@ def test_a_trial_and_what_confirms_it(db: str) -> None:
     anew = run("show", "digits", "17", "--db", db).stdout
     assert "Trial 17 of digits · confirming · complete" in anew
     assert "trial 8" in anew
+
+
+def test_what_the_importance_of_layers_means(db: str) -> None:
+    wide = Configuration.of([Module("lora", 4, (0, 1), (("alpha", 8), ("sites", ("q",))))], 0.003)
+    found: dict[str, Any] = {"layer_set": [0, 1], "multipliers": {"0": 1.5, "1": 1.5, "2": 0.0, "3": 1.0}}
+    means = {"layer_set": wide.to_json(), "multipliers": wide.to_json()}
+    dealt = {"seconds": 0.5, "plan": wide.to_json(), "layers": {"0": 0.9}, **found, "configurations": means}
+    with Repository.open(db) as repository:
+        running = repository.trial(repository.get_study("digits").id, 12)
+        repository.report(running.id, 2, {"score": 0.6, "train_loss": 1.0})
+        repository.complete(running.id, {"seconds": 1.0}, {"allocation": dealt, "threads": 1}, "")
+    shown = " ".join(run("show", "digits", "12", "--db", db).stdout.split())
+    assert "Layer set 0 1: lora 4 on q in layers 0 1, lr 0.003" in shown
+    assert "Multipliers 0 ×1.50 1 ×1.50 2 ×0.00 3 ×1.00: lora 4 on q in layers 0 1, lr 0.003" in shown
+    assert "configurations" not in shown
+    told = json.loads(run("show", "digits", "12", "--db", db, "--json").stdout)
+    assert told["details"]["allocation"] == dealt
+    assert {name: one["found"] for name, one in told["read_out"].items()} == found
+    assert told["read_out"]["layer_set"]["configuration"] == wide.to_json()
+    assert "Layer set" not in run("show", "digits", "8", "--db", db).stdout
 
 
 def test_a_trial_that_was_stopped(db: str) -> None:

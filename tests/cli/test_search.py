@@ -47,6 +47,10 @@ class Service(ModuleType):
         print("a library talks")
         return Found("digits", self.url, self.interrupted, self.to_confirm)
 
+    def resume(self, study: str, **asked: Any) -> Found:
+        self.asked = asked
+        return Found(study, self.url, self.interrupted, self.to_confirm)
+
     def export(self, study: str, pick: str, to: str, folder: Path, *, db: str | None = None) -> Path:
         self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "db": db}
         return folder
@@ -99,7 +103,7 @@ def test_the_defaults(service: Service) -> None:
         "seed": 0,
         "batch_size": 32,
         "fidelity": None,
-        "probe": None,
+        "prior": None,
         "validation_fraction": 0.2,
         "confirm_fraction": 0.5,
         "confirm_seeds": 3,
@@ -107,7 +111,7 @@ def test_the_defaults(service: Service) -> None:
         "weights": "float32",
         "spread": False,
         "gradient_checkpointing": False,
-        **dict.fromkeys(("pack", "quantize", "patience")),
+        **dict.fromkeys(("pack", "quantize", "patience", "retries", "trial_seconds", "new_study")),
         **dict.fromkeys(("seconds", "workers", "gpus_per_trial", "ray_address", "study", "db", "epochs")),
         **dict.fromkeys(("validation", "test", "text", "text_pair", "image", "label", "problem", "metric")),
         "model_config": None,
@@ -126,7 +130,8 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
             "4",
             "--batch-size",
             "8",
-            "--no-probe",
+            "--prior",
+            "none",
             "--fidelity",
             "none",
             "--validation",
@@ -143,10 +148,12 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("--objectives", "score,forgetting", "--forgetting-data", "f.csv"),
         *("--pack", "4", "--patience", "2", "--gradient-checkpointing"),
         *("--weights", "bfloat16", "--quantize", "4bit", "--spread"),
+        *("--retries", "0", "--trial-timeout", "30m", "--as", "t"),
     )
     assert result.exit_code == 0, result.output
     del service.asked["on_event"]
     further = {"pack": 4, "patience": 2, "gradient_checkpointing": True}
+    further |= {"retries": 0, "trial_seconds": 1800.0, "new_study": "t"}
     further |= {"weights": "bfloat16", "quantize": "4bit", "spread": True}
     assert {name: service.asked.pop(name) for name in further} == further
     assert service.asked == {
@@ -170,7 +177,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "epochs": 4,
         "batch_size": 8,
         "fidelity": "none",
-        "probe": False,
+        "prior": "none",
         "validation": "v.csv",
         "test": "t.csv",
         "text": "a",
@@ -271,3 +278,65 @@ def test_fields() -> None:
     for wrong in (["a"], ["=1"], ["a=1", "a=2"]):
         with pytest.raises(InputError):
             parse_fields(wrong)
+
+
+def test_a_study_is_gone_on_with_by_its_name(service: Service, db: str) -> None:
+    result = run("resume", "digits", "--db", db)
+    assert result.exit_code == 0, result.output
+    assert f"autopeft resume digits --trials 16 --db {db}\n" in result.stdout
+    del service.asked["on_event"]
+    assert service.asked == {
+        **dict.fromkeys(("trials", "seconds", "confirm_seeds", "workers", "gpus_per_trial", "pack")),
+        **dict.fromkeys(("ray_address", "retries", "trial_seconds")),
+        "retry_failed": False,
+        "retry": (),
+        "db": db,
+    }
+    run(
+        *(
+            "resume",
+            "digits",
+            "--db",
+            db,
+            "--trials",
+            "9",
+            "--time",
+            "1h",
+            "--confirm-seeds",
+            "0",
+            "--workers",
+            "2",
+        ),
+        *("--gpus-per-trial", "0.5", "--pack", "3", "--ray-address", "auto", "--retries", "1"),
+        *("--trial-timeout", "90s", "--retry-failed", "--retry", "4", "--retry", "5"),
+    )
+    del service.asked["on_event"]
+    assert service.asked == {
+        "trials": 9,
+        "seconds": 3600.0,
+        "confirm_seeds": 0,
+        "workers": 2,
+        "gpus_per_trial": 0.5,
+        "pack": 3,
+        "ray_address": "auto",
+        "retries": 1,
+        "trial_seconds": 90.0,
+        "retry_failed": True,
+        "retry": [4, 5],
+        "db": db,
+    }
+
+
+def test_an_unknown_study_is_not_gone_on_with(service: Service, db: str) -> None:
+    result = run("resume", "digit", "--db", db)
+    assert result.exit_code == 2
+    assert "unknown study 'digit'" in result.stderr
+    assert "Did you mean 'digits'?" in result.stderr
+    assert service.asked == {}
+
+
+def test_an_interrupted_study_says_how_to_go_on(service: Service, db: str) -> None:
+    service.interrupted = True
+    result = run("resume", "digits", "--db", db)
+    assert result.exit_code == 130
+    assert f"go on with: autopeft resume digits --db {db}\n" in result.stderr

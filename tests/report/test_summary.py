@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from autopeft.confirmation import FOUND as FRONT_OF
 from autopeft.errors import InputError, StudyError
 from autopeft.nouns import Configuration, Study, TrialKind
 from autopeft.report import pick, studies_table, summarise, trial_record
@@ -338,3 +339,20 @@ def test_a_study_is_read_without_the_package_of_its_objective(repository: Reposi
     assert [row.number for row in summary.front] == [0, 1]
     assert summary.objectives[1]["title"] == "Heat"
     assert studies_table(repository)[0]["objectives"] == ["score", "joules"]
+
+
+def test_what_a_study_shows_is_told_from_a_few_of_its_trials(
+    repository: Repository, study: Study, url: str
+) -> None:
+    confirm(url, {6: (0.7, 0.71), 7: (0.88,), 8: (0.9,), 9: (0.95,)})  # 9 was driven off the front
+    whole = summarise(repository, study)  # nobody has said what the stored front was made from
+    assert len(repository.outstanding(study.id, FRONT_OF)) == len(repository.trials(study.id))
+    complete_ones = sum(t.score is not None for t in repository.trials(study.id))
+    repository.record_front(study.id, 8, [6, 7, 8], 0.1234, complete=complete_ones)
+    few = [t.number for t in repository.outstanding(study.id, FRONT_OF)]
+    assert few == [0, 1, 2, 3, 4, 6, 7, 8, 9, *range(13, 18)]
+    assert summarise(repository, study) == whole
+    # One more, of which the stored front knows nothing yet.
+    new = complete(repository, study, serial(7), 100, 0.99)
+    assert new in repository.outstanding(study.id, FRONT_OF)
+    assert len(repository.outstanding(study.id, FRONT_OF)) == len(repository.trials(study.id))

@@ -10,12 +10,13 @@ from shapes import transformer
 
 from autopeft.confirmation import choose, confirmed, search_front
 from autopeft.dsl import BoundSpace, read_space
+from autopeft.errors import StudyError
 from autopeft.nouns import Configuration, Module, Trial, TrialKind, TrialStatus
 from autopeft.optimize.baselines import baselines
 from autopeft.optimize.suggest import suggest_random
 from autopeft.registry import find_objectives, space_text
 from autopeft.run.driver import Done, Driver
-from autopeft.store import Repository
+from autopeft.store import LOST_WORKERS, Repository
 
 H = 32
 SHAPE = transformer(H, 3, 4 * H, parameters=100_000)
@@ -126,13 +127,131 @@ def test_a_failure_is_recorded_and_the_search_goes_on(repository: Repository, tm
     )
     second = ask(driver)
     assert isinstance(second, Trial)
-    driver.failed(second.id, "the worker was lost.")
+    driver.failed(second.id, "no memory")
     assert ask(driver) is Done
     driver.close()
     trials = repository.trials(driver.study.id)
     assert [(t.status, t.reason) for t in trials] == [
         (TrialStatus.FAILED, "out of memory"),
-        (TrialStatus.FAILED, "the worker was lost."),
+        (TrialStatus.FAILED, "no memory"),
+    ]
+
+
+def test_a_trial_whose_worker_is_lost_goes_to_another_one(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1, retries=1)
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    driver.started(trial.id)
+    driver.reported(trial.id, answer(1, 0.5, last=False))
+    assert driver.next_trial() is None  # nothing is left to propose, but this one may come back
+    driver.lost(trial.id, "the worker was lost.")
+    again = ask(driver)
+    assert isinstance(again, Trial)
+    assert (again.id, again.scores) == (trial.id, {1: 0.5})
+    driver.started(trial.id)
+    driver.reported(trial.id, answer(2, 0.6, last=True))
+    assert ask(driver) is Done
+    driver.close()
+    (found,) = repository.trials(driver.study.id)
+    assert (found.status, found.attempt, found.score) == (TrialStatus.COMPLETE, 2, 0.6)
+    assert found.details == {"threads": 1, LOST_WORKERS: ["the worker was lost."]}
+
+
+def test_too_many_lost_workers_are_a_failure_and_a_person_may_try_again(
+    repository: Repository, tmp_path: Path
+) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1, retries=2)
+    for _ in range(3):
+        trial = ask(driver)
+        assert isinstance(trial, Trial)
+        folder = Path(driver.config(trial)["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoint.safetensors").touch()
+        driver.lost(trial.id, "the worker was lost.")
+    assert not folder.exists()  # a failed trial keeps no checkpoint
+    assert ask(driver) is Done
+    driver.close()
+    (found,) = repository.trials(driver.study.id)
+    assert found.status is TrialStatus.FAILED
+    assert found.reason == "the worker was lost. (3 workers were lost with this trial)"
+    with pytest.raises(StudyError, match="trial 7 cannot be tried again: there is no such trial"):
+        repository.retry(driver.study.id, [0, 7])
+    assert repository.retry(driver.study.id) == [0]
+    assert repository.retry(driver.study.id) == []
+    with pytest.raises(StudyError, match="trial 0 cannot be tried again: it is waiting"):
+        repository.retry(driver.study.id, [0])
+    once_more = make_driver(repository, tmp_path, wanted=1)
+    trial = ask(once_more)
+    assert isinstance(trial, Trial)
+    once_more.reported(trial.id, answer(1, 0.5, last=True))
+    once_more.close()
+    (found,) = repository.trials(driver.study.id)
+    assert (found.status, found.reason, found.attempt) == (TrialStatus.COMPLETE, "", 4)
+    assert found.details["earlier_failures"] == ["the worker was lost. (3 workers were lost with this trial)"]
+
+
+def test_what_takes_too_long_has_failed(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=2, trial_seconds=0.3)
+    first, second = ask(driver), ask(driver)
+    assert isinstance(first, Trial)
+    assert isinstance(second, Trial)
+    assert driver.overdue() == set()
+    driver.started(first.id)
+    driver.started(second.id, together=1_000)  # in a large pack
+    time.sleep(0.4)
+    assert driver.overdue() == {first.id}
+    driver.ran_out_of_time(first.id)
+    driver.lost(first.id, "the worker was lost.")  # because it was ended
+    assert driver.overdue() == set()
+    driver.close()
+    found = repository.trial(driver.study.id, 0)
+    assert (found.status, found.reason) == (
+        TrialStatus.FAILED,
+        "it was not through after 0.3 seconds, its bound.",
+    )
+
+
+@pytest.mark.parametrize("moment", ["1999-12-31T23:59:59.999Z", "2099-01-01T00:00:00.000Z"])
+def test_the_clock_jumps(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1, trial_seconds=60, deadline=time.monotonic() + 60)
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    driver.started(trial.id)
+    for module in ("repository", "lease"):
+        monkeypatch.setattr(f"autopeft.store.{module}.now", lambda: moment)
+    assert repository.beat("me")
+    assert driver.overdue() == set()
+    driver.reported(trial.id, answer(1, 0.5, last=False))
+    other = make_driver(repository, tmp_path, owner="somebody else", wanted=1)
+    other.close()  # it looked at who is gone: its process says so, not the clock
+    assert [member.owner for member in repository.drivers(driver.study.id)] == ["me"]
+    driver.reported(trial.id, answer(2, 0.6, last=True))
+    assert ask(driver) is Done
+    driver.close()
+    assert driver.finished
+    (found,) = repository.trials(driver.study.id)
+    assert (found.status, found.attempt, found.scores) == (TrialStatus.COMPLETE, 1, {1: 0.5, 2: 0.6})
+
+
+def test_what_no_worker_can_do_ends_the_search_and_fails_no_trial(
+    repository: Repository, tmp_path: Path
+) -> None:
+    driver = make_driver(repository, tmp_path, wanted=4)
+    first, second = ask(driver), ask(driver)
+    assert isinstance(first, Trial)
+    assert isinstance(second, Trial)
+    broken = {"reason": "the data have changed.", "broken": True, "rung": 0, "values": {}, "last": False}
+    assert not driver.reported(first.id, broken)
+    assert ask(driver) is Done
+    driver.reported(second.id, answer(1, 0.5, last=True))  # its worker has the data of before
+    driver.close()
+    assert driver.broken == "the data have changed."
+    assert not driver.finished
+    assert [t.status for t in repository.trials(driver.study.id)] == [
+        TrialStatus.WAITING,
+        TrialStatus.COMPLETE,
     ]
 
 
@@ -188,7 +307,7 @@ def test_stopping_during_the_last_trial_is_an_interruption(repository: Repositor
     trial = ask(driver)
     assert isinstance(trial, Trial)
     driver.started(trial.id)
-    assert ask(driver) is Done  # nothing is left to start, but the trial is still being trained
+    assert driver.next_trial() is None  # nothing is left to start, but the trial is still being trained
     driver.close()
     assert not driver.finished
     assert repository.trial(driver.study.id, 0).status is TrialStatus.WAITING
@@ -345,3 +464,53 @@ def test_a_study_of_other_objectives(repository: Repository, tmp_path: Path) -> 
     assert found.objectives[MEMORY].mean == pytest.approx(4.5e6)  # seeds 4 and 5
     assert found.objectives[MEMORY].standard_error == pytest.approx(0.5e6)
     assert choose(trials, wanted).by_confirmed
+
+
+def part(keep: float, score: float, folder: Path) -> dict[str, Any]:
+    """What a worker says of a part of a trial's training."""
+    lora = Module("lora", 4, (0, 1), (("sites", ("q",)),))
+    whole = Configuration.of([lora], 1e-3, None, {"type": "dylora", "keep": keep})
+    plan = Configuration.of([Module("lora", round(4 * keep), (0, 1), lora.options)], 1e-3)
+    return {
+        "configuration": whole.to_json(),
+        "allocation": {"plan": plan.to_json(), "trainable": round(512 * keep)},
+        "values": {"score": score, "test_score": score},
+        "folder": str(folder / f"keep-{keep}"),
+    }
+
+
+def test_parts_of_a_training_are_trials_of_their_own_and_join_the_front(
+    repository: Repository, tmp_path: Path
+) -> None:
+    driver = make_driver(repository, tmp_path, wanted=1)
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    last = answer(2, 0.6, last=True)
+    last["details"]["parts"] = [part(0.25, 0.5, tmp_path), part(0.5, 0.9, tmp_path)]
+    driver.reported(trial.id, last)
+    assert ask(driver) is Done  # one search trial was wanted, and one is there
+    driver.close()
+    trials = repository.trials(driver.study.id)
+    small, large = (t for t in trials if t.kind is TrialKind.TRUNCATED)
+    assert (small.trainable, small.score, small.details["of"]) == (128, 0.5, trial.number)
+    assert small.plan.modules[0].size == 1
+    assert small.configuration.modules[0].size == 4
+    assert small.artifact == str(tmp_path / "keep-0.25")
+    assert large.measurements["test_score"] == 0.9
+    assert large in search_front(trials)
+    assert "parts" not in repository.trial(driver.study.id, trial.number).details
+
+
+def test_parts_that_are_there_already_are_not_added_again(repository: Repository, tmp_path: Path) -> None:
+    """The process ended between the parts and the trial itself, which was then trained again."""
+    driver = make_driver(repository, tmp_path, wanted=1)
+    trial = ask(driver)
+    assert isinstance(trial, Trial)
+    one = part(0.5, 0.7, tmp_path)
+    driver._add_part(trial, one, 2)
+    last = answer(2, 0.6, last=True)
+    last["details"]["parts"] = [one]
+    driver.reported(trial.id, last)
+    driver.close()
+    kinds = [t.kind for t in repository.trials(driver.study.id)]
+    assert kinds.count(TrialKind.TRUNCATED) == 1

@@ -41,7 +41,20 @@ def test_packs_are_full_while_there_are_trials(repository: Repository, tmp_path:
     driver = make_driver(repository, tmp_path, wanted=5, at_once=9, pack=2)
     queue(repository, driver, *heads(0.1, 0.2, 0.3, 0.4, 0.5))
     assert asked(driver) == [[0, 1], [2, 3], [4]]
+    assert driver.next_pack() is None  # what is live may yet come back
+    for trial in repository.trials(driver.study.id):
+        driver.reported(trial.id, answer(1, 0.5, last=True))
     assert driver.next_pack() is Done
+    driver.close()
+
+
+def test_what_has_lost_a_worker_goes_alone(repository: Repository, tmp_path: Path) -> None:
+    driver = make_driver(repository, tmp_path, wanted=3, at_once=9, pack=3, retries=1)
+    queue(repository, driver, *heads(0.1, 0.2, 0.3))
+    assert asked(driver) == [[0, 1, 2]]
+    for trial in repository.trials(driver.study.id):
+        driver.lost(trial.id, "the worker was lost.")
+    assert asked(driver) == [[0], [1], [2]]
     driver.close()
 
 

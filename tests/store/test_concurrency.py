@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autopeft.errors import StudyError
-from autopeft.nouns import Study, TrialKind
+from autopeft.nouns import Study, TrialKind, TrialStatus
 from autopeft.store import Repository
 
 from .conftest import a_configuration
@@ -79,16 +79,54 @@ def test_one_of_many_threads_adds_a_configuration(repository: Repository, study:
     assert len(repository.trials(study.id)) == 1
 
 
-def test_one_of_many_threads_gets_the_lease(repository: Repository, study: Study) -> None:
-    def one(owner: int) -> bool:
-        try:
-            repository.acquire(study.id, owner=str(owner), host=f"host{owner}", pid=1)
-        except StudyError:
-            return False
-        return True
+def test_a_trial_is_claimed_once(repository: Repository, study: Study) -> None:
+    for rank in range(1, 21):
+        repository.add_trial(study.id, TrialKind.SEARCH, a_configuration(rank), 1, 0)
+
+    def claim(owner: int) -> list[int]:
+        found = []
+        while (trial := repository.claim(study.id, str(owner))) is not None:
+            found.append(trial.number)
+        return found
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(one, range(16))) == 1
+        claimed = list(pool.map(claim, range(8)))
+    assert sorted(number for numbers in claimed for number in numbers) == list(range(20))
+
+
+def test_no_more_are_proposed_than_are_wanted(repository: Repository, study: Study) -> None:
+    """Each of eight proposes eight of the same sixteen, and one kind more."""
+    repository.add_trial(study.id, TrialKind.HEAD_ONLY, a_configuration(), 1, 0)
+
+    def propose(owner: int) -> list[int]:
+        found = []
+        for step in range(8):
+            configuration = a_configuration(1 + (owner + step) % 16)
+            trial = repository.propose(
+                study.id, TrialKind.SEARCH, configuration, 1, 0, owner=str(owner), at_most=10
+            )
+            if trial is not None:
+                found.append(trial.number)
+                repository.start_trial(trial.id, str(owner))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        numbers = [number for found in pool.map(propose, range(8)) for number in found]
+    assert sorted(numbers) == list(range(1, 11))
+    assert repository.count(study.id, TrialKind.SEARCH)[TrialStatus.RUNNING] == 10
+
+
+def test_a_front_of_the_past_is_not_stored(repository: Repository, study: Study) -> None:
+    """Two drivers end a trial each; the first comes late with the front that it has made before the second's."""
+    for rank in (1, 2):
+        trial = repository.add_trial(study.id, TrialKind.SEARCH, a_configuration(rank), rank, 0)
+        repository.report(trial.id, 1, {"score": rank / 10})
+        repository.complete(trial.id, {}, {})
+    assert repository.record_front(study.id, 1, [0, 1], 0.2, complete=2)
+    assert not repository.record_front(study.id, 0, [0], 0.1, complete=1)
+    assert [front.members for front in repository.fronts(study.id)] == [(0, 1)]
+    last = repository.last_front(study.id)
+    assert last == repository.fronts(study.id)[-1]
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -618,6 +618,18 @@ def test_changed_data_are_refused(tmp_path: Path) -> None:
     assert load_task(settings).settings == settings
 
 
+def test_the_file_that_has_changed_is_named(tmp_path: Path) -> None:
+    train, dev = write(tmp_path / "train.csv", ROWS), write(tmp_path / "dev.csv", ROWS)
+    settings = TaskSettings.from_json(json.loads(json.dumps(resolve_task(str(train)).settings.to_json())))
+    assert set(settings.files) == {str(train), str(dev)}
+    write(dev, [*ROWS, ROWS[0]])
+    with pytest.raises(DataError, match=f"the data of '{dev}' have changed"):
+        load_task(settings)
+    before = replace(settings, files={})  # of a study from before files had fingerprints
+    with pytest.raises(DataError, match=f"the data of '{train}' have changed"):
+        load_task(before)
+
+
 def test_settings_name_their_split(tmp_path: Path) -> None:
     path = str(write(tmp_path / "a.csv", ROWS))
     one, other = resolve_task(path), resolve_task(path, split_seed=1)
