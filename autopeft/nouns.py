@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 Problem = Literal["classification", "regression", "causal-lm", "token-classification", "seq2seq"]
@@ -245,7 +246,7 @@ class Configuration:
         modules = [Module.from_json(m) for m in data["modules"]]
         return cls.of(modules, data["learning_rate"], further, data.get("allocation"))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits that name this configuration, the same on every machine."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
@@ -434,3 +435,20 @@ class Front:
     members: tuple[int, ...]
     hypervolume: float
     after_trial: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a study has come to, all of one moment.
+
+    Attributes:
+        study: The study.
+        trials: By number, those that its front and its confirmation can be told from: of a large study, few.
+        front: As it was stored last; None before the first.
+        counts: By kind, how many trials stand where; every kind and every status is in it.
+    """
+
+    study: Study
+    trials: tuple[Trial, ...]
+    front: Front | None
+    counts: Mapping[TrialKind, Mapping[TrialStatus, int]]

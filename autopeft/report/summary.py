@@ -18,7 +18,7 @@ from autopeft.confirmation import (
     search_front,
 )
 from autopeft.dsl.describe import describe
-from autopeft.nouns import OWN_HEAD, Configuration, Study, Trial, TrialKind
+from autopeft.nouns import OWN_HEAD, Configuration, Standing, Study, Trial, TrialKind
 from autopeft.registry import Objective, objectives_of
 from autopeft.tasks.direction import direction, oriented
 from autopeft.trade_off import further
@@ -164,8 +164,11 @@ def summarise(repository: "Repository", study: Study) -> Summary:
     Raises:
         StudyError: The database does not answer.
     """
-    trials = repository.outstanding(study.id, FOUND)
-    last = repository.last_front(study.id)
+    return _summary(repository.standing(study.id, FOUND), repository.url)
+
+
+def _summary(standing: Standing, url: str) -> Summary:
+    study, trials, last = standing.study, standing.trials, standing.front
     settings = study.settings
     objectives = objectives_of(settings)
     chosen = choose(trials, objectives)
@@ -184,17 +187,17 @@ def summarise(repository: "Repository", study: Study) -> Summary:
         budget=settings["budget"],
         limit=study.limit,
         backbone_parameters=settings["backbone"]["parameters"],
-        counts=_counts(repository, study, TrialKind.SEARCH),
+        counts=_counts(standing, TrialKind.SEARCH),
         hypervolume=None if last is None else last.hypervolume,
         reference_score=oriented(metric, study.reference_score),
         front=front,
         fallen=tuple(_row(study, trial, confirmed(trials, trial, objectives)) for trial in chosen.fallen),
         baselines=tuple(row for kind in BASELINES if (row := _baseline_row(study, trials, kind)) is not None),
         by_confirmed=chosen.by_confirmed,
-        confirmations=_counts(repository, study, TrialKind.CONFIRM),
+        confirmations=_counts(standing, TrialKind.CONFIRM),
         mean_gap=_mean_gap(trials, objectives),
         examples_error=_examples_error(metric, front),
-        url=_shown(repository.url),
+        url=_shown(url),
     )
 
 
@@ -288,27 +291,32 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     Raises:
         StudyError: The database does not answer.
     """
-    lines = []
-    for study in repository.studies():
-        summary = summarise(repository, study)
-        lines.append(
-            {
-                "name": summary.name,
-                "created_at": summary.created_at,
-                "model": summary.model,
-                "data": summary.data,
-                "space": summary.space,
-                "metric": summary.metric,
-                "objectives": [objective["short"] for objective in summary.objectives],
-                "budget": summary.budget,
-                "limit": summary.limit,
-                **summary.counts,
-                "best_score": next((row.reported for row in summary.front if row.best), None),
-                "by_confirmed": summary.by_confirmed,
-                "hypervolume": summary.hypervolume,
-            }
-        )
-    return lines
+    return [_line(standing) for standing in repository.standings(FOUND)]
+
+
+def _line(standing: Standing) -> dict[str, Any]:
+    study, settings = standing.study, standing.study.settings
+    objectives, metric = objectives_of(settings), settings["task"]["metric"]
+    chosen = choose(standing.trials, objectives)
+    best = None
+    if chosen.best is not None:
+        found = confirmed(standing.trials, chosen.best, objectives)
+        best = chosen.best.score if found is None else found.mean
+    return {
+        "name": study.name,
+        "created_at": study.created_at,
+        "model": settings["model"],
+        "data": settings["task"]["data"],
+        "space": study.space,
+        "metric": metric,
+        "objectives": [objective.typed for objective in objectives],
+        "budget": settings["budget"],
+        "limit": study.limit,
+        **_counts(standing, TrialKind.SEARCH),
+        "best_score": oriented(metric, best),
+        "by_confirmed": chosen.by_confirmed,
+        "hypervolume": None if standing.front is None else standing.front.hypervolume,
+    }
 
 
 _OF_THE_METRIC = ("test_score", "confirmation_score")
@@ -326,11 +334,11 @@ def as_values(metric: str, found: Confirmed | None) -> Confirmed | None:
     )
 
 
-def _counts(repository: "Repository", study: Study, kind: TrialKind) -> dict[str, int]:
-    return {status.value: n for status, n in repository.count(study.id, kind).items()}
+def _counts(standing: Standing, kind: TrialKind) -> dict[str, int]:
+    return {status.value: n for status, n in standing.counts[kind].items()}
 
 
-def _front_rows(study: Study, trials: list[Trial], chosen: Chosen) -> tuple[Row, ...]:
+def _front_rows(study: Study, trials: Sequence[Trial], chosen: Chosen) -> tuple[Row, ...]:
     objectives = objectives_of(study.settings)
     return tuple(
         _row(
@@ -345,7 +353,7 @@ def _front_rows(study: Study, trials: list[Trial], chosen: Chosen) -> tuple[Row,
     )
 
 
-def _baseline_row(study: Study, trials: list[Trial], kind: TrialKind) -> Row | None:
+def _baseline_row(study: Study, trials: Sequence[Trial], kind: TrialKind) -> Row | None:
     best = best_baseline(trials, kind)
     if best is None:
         return None
@@ -353,7 +361,7 @@ def _baseline_row(study: Study, trials: list[Trial], kind: TrialKind) -> Row | N
     return _row(study, best, confirmed(trials, best, objectives_of(study.settings)), best_of=tuned)
 
 
-def _mean_gap(trials: list[Trial], objectives: Sequence[Objective]) -> float | None:
+def _mean_gap(trials: Sequence[Trial], objectives: Sequence[Objective]) -> float | None:
     """Over the search's own front: those that remain of it were chosen by what they were confirmed with."""
     front = search_front(trials, objectives)
     gaps = [found.gap for t in front if (found := confirmed(trials, t)) is not None]

@@ -17,12 +17,13 @@ from sqlalchemy.orm import Session
 
 from autopeft.errors import StudyError, TakenError, nearest
 from autopeft.naming import objection
-from autopeft.nouns import Configuration, Front, Study, Trial, TrialKind, TrialStatus
+from autopeft.nouns import Configuration, Front, Standing, Study, Trial, TrialKind, TrialStatus
 from autopeft.store import lease
 from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, unusable
 from autopeft.store.place import parse_url
 from autopeft.store.rows import SCORE, now, read_fronts, read_last_front, read_trials, to_study
 from autopeft.store.schema import migrate, require_newest
+from autopeft.store.standing import read_standings
 from autopeft.store.tables import (
     ArtifactRow,
     FrontMemberRow,
@@ -37,8 +38,6 @@ EARLIER_FAILURES = "earlier_failures"
 
 NOT_A_NUMBER = "score is not a number"
 """The reason of a trial whose last score is not finite."""
-
-_KINDS = tuple(TrialKind)  # said where an index begins with the kind
 
 
 class Repository:
@@ -507,41 +506,25 @@ class Repository:
         """The trials of a study with this configuration, of every kind and seed, by number."""
         same = TrialRow.configuration_key == configuration.key
         with self._reading() as session:
-            return read_trials(session, (TrialRow.study_id == study_id) & TrialRow.kind.in_(_KINDS) & same)
+            return read_trials(session, (TrialRow.study_id == study_id) & same)
 
-    def outstanding(self, study_id: int, front_of: Collection[TrialKind]) -> list[Trial]:
-        """The trials that the study's front and its confirmation can be told from, by number; of a large study, few.
-
-        Those are the members of the last stored front, what has been trained anew, and all trials of other kinds. If trials were
-        completed since the front was stored, and nobody has looked whether it changed, they are all trials.
+    def standing(self, study_id: int, front_of: Collection[TrialKind]) -> Standing:
+        """What a study has come to; of a large one, this reads few trials.
 
         Args:
             study_id: The study.
-            front_of: Kinds whose trials can be members.
+            front_of: Kinds whose trials can be members of a front.
         """
         with self._reading() as session:
-            study = session.get(StudyRow, study_id)
-            front = read_last_front(session, study_id)
-            of_study = TrialRow.study_id == study_id
-            if study is None or front is None or study.front_complete != _count_complete(session, study_id):
-                return read_trials(session, of_study)
-            others = [kind for kind in TrialKind if kind not in front_of]
-            anew = select(TrialRow.configuration_key).where(of_study, TrialRow.kind == TrialKind.CONFIRM)
-            # One query each: of conditions joined by OR, a database may use no index.
-            conditions = (
-                TrialRow.number.in_(front.members),
-                TrialRow.kind.in_(others),
-                TrialRow.kind.in_(front_of) & TrialRow.configuration_key.in_(anew),
-            )
-            ids = {i for one in conditions for i in session.scalars(select(TrialRow.id).where(of_study, one))}
-            return read_trials(session, TrialRow.id.in_(ids))
+            found = read_standings(session, front_of, study_id)
+        if not found:
+            raise StudyError(f"there is no study with the id {study_id}.")
+        return found[0]
 
-    def waiting(self, study_id: int) -> list[Trial]:
-        """The WAITING trials of a study, by number."""
+    def standings(self, front_of: Collection[TrialKind]) -> list[Standing]:
+        """What every study has come to, the newest first; see `standing`."""
         with self._reading() as session:
-            return read_trials(
-                session, (TrialRow.study_id == study_id) & (TrialRow.status == TrialStatus.WAITING)
-            )
+            return read_standings(session, front_of)
 
     def count(self, study_id: int, kind: TrialKind) -> dict[TrialStatus, int]:
         """How many trials of a kind stand where; every status is in it."""

@@ -1,11 +1,12 @@
 """From rows to nouns."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Result, select
+from sqlalchemy import ColumnElement, CursorResult, Result, func, select
 from sqlalchemy.orm import Session
 
 from autopeft.nouns import Configuration, Front, Study, Trial, TrialKind, TrialStatus
@@ -40,37 +41,44 @@ def to_study(row: StudyRow) -> Study:
 
 
 def read_trials(session: Session, condition: ColumnElement[bool]) -> list[Trial]:
-    """The trials that a condition on `TrialRow` selects, by number, in two queries however many they are."""
+    """The trials of one study that a condition on `TrialRow` selects, by number, in two queries however many they are."""
+    return [trial for trials in read_trials_by_study(session, condition).values() for trial in trials]
+
+
+def read_trials_by_study(session: Session, condition: ColumnElement[bool]) -> dict[int, list[Trial]]:
+    """The trials that a condition on `TrialRow` selects, by number, of each study that has some, in two queries."""
+    # Sorted here: told to do it, SQLite takes the index that is in this order, and reads all trials of the study.
     found = session.execute(
         select(TrialRow, ArtifactRow.folder)
         .outerjoin(ArtifactRow, ArtifactRow.trial_id == TrialRow.id)
         .where(condition)
-        .order_by(TrialRow.number)
     ).all()
     measured = session.execute(
         select(MeasurementRow.trial_id, MeasurementRow.objective, MeasurementRow.rung, MeasurementRow.value)
         .join(TrialRow, TrialRow.id == MeasurementRow.trial_id)
         .where(condition, MeasurementRow.value.is_not(None))
-        .order_by(MeasurementRow.trial_id, MeasurementRow.rung)
     ).all()
-    values = {
-        trial_id: [(objective, rung, value) for _, objective, rung, value in rows if value is not None]
-        for trial_id, rows in groupby(measured, key=lambda row: row.trial_id)
-    }
-    return [_to_trial(row, folder or "", values.get(row.id, [])) for row, folder in found]
+    values: dict[int, list[tuple[int, str, float]]] = defaultdict(list)
+    for trial_id, objective, rung, value in measured:
+        assert value is not None
+        values[trial_id].append((rung, objective, value))
+    trials: dict[int, list[Trial]] = defaultdict(list)
+    for row, folder in sorted(found, key=lambda pair: (pair[0].study_id, pair[0].number)):
+        trials[row.study_id].append(_to_trial(row, folder or "", sorted(values[row.id])))
+    return trials
 
 
-def _to_trial(row: TrialRow, artifact: str, values: Sequence[tuple[str, int, float]]) -> Trial:
-    scores = {rung: value for objective, rung, value in values if objective == SCORE and rung >= 1}
+def _to_trial(row: TrialRow, artifact: str, values: Sequence[tuple[int, str, float]]) -> Trial:
+    scores = {rung: value for rung, objective, value in values if objective == SCORE and rung >= 1}
     # By ascending rung, so that the last value of a rung-wise objective stands; the whole trial's, of rung 0,
     # stands before them all.
-    others = [(objective, value) for objective, rung, value in values if objective != SCORE and rung >= 1]
-    others += [(objective, value) for objective, rung, value in values if objective != SCORE and rung == 0]
+    others = [(objective, value) for rung, objective, value in values if objective != SCORE and rung >= 1]
+    others += [(objective, value) for rung, objective, value in values if objective != SCORE and rung == 0]
     return Trial(
         id=row.id,
         number=row.number,
         kind=TrialKind(row.kind),
-        configuration=Configuration.from_json(row.configuration),
+        configuration=_configuration(row),
         trainable=row.trainable,
         seed=row.seed,
         status=TrialStatus(row.status),
@@ -81,6 +89,19 @@ def _to_trial(row: TrialRow, artifact: str, values: Sequence[tuple[str, int, flo
         artifact=artifact,
         details=row.details,
     )
+
+
+_read: dict[str, Configuration] = {}  # by its key, which is made of its content: the same in every database
+_MOST_READ = 20_000
+
+
+def _configuration(row: TrialRow) -> Configuration:
+    found = _read.get(row.configuration_key)
+    if found is None:
+        if len(_read) >= _MOST_READ:
+            _read.clear()
+        found = _read[row.configuration_key] = Configuration.from_json(row.configuration)
+    return found
 
 
 def read_fronts(session: Session, study_id: int) -> list[Front]:
@@ -107,22 +128,31 @@ def read_fronts(session: Session, study_id: int) -> list[Front]:
     ]
 
 
-def read_last_front(session: Session, study_id: int) -> Front | None:
-    """The last of `read_fronts`, without the others."""
-    last = session.execute(
+def read_last_fronts(session: Session, of: ColumnElement[bool]) -> dict[int, Front]:
+    """The last of each study's fronts, by the study, in two queries.
+
+    Args:
+        session: The transaction.
+        of: A condition on `FrontRow`: of which studies.
+    """
+    last = select(func.max(FrontRow.id)).where(of).group_by(FrontRow.study_id)
+    rows = session.execute(
         select(FrontRow, TrialRow.number)
         .join(TrialRow, TrialRow.id == FrontRow.after_trial_id)
-        .where(FrontRow.study_id == study_id)
-        .order_by(FrontRow.id.desc())
-        .limit(1)
-    ).one_or_none()
-    if last is None:
-        return None
-    row, number = last
-    members = session.scalars(
-        select(TrialRow.number)
-        .join(FrontMemberRow, FrontMemberRow.trial_id == TrialRow.id)
-        .where(FrontMemberRow.front_id == row.id)
-        .order_by(FrontMemberRow.position)
+        .where(FrontRow.id.in_(last))
     ).all()
-    return Front(members=tuple(members), hypervolume=row.hypervolume, after_trial=number)
+    members = session.execute(
+        select(FrontMemberRow.front_id, TrialRow.number)
+        .join(TrialRow, TrialRow.id == FrontMemberRow.trial_id)
+        .where(FrontMemberRow.front_id.in_(last))
+        .order_by(FrontMemberRow.front_id, FrontMemberRow.position)
+    ).all()
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for front_id, number in members:
+        numbers[front_id].append(number)
+    return {row.study_id: Front(tuple(numbers[row.id]), row.hypervolume, number) for row, number in rows}
+
+
+def read_last_front(session: Session, study_id: int) -> Front | None:
+    """The front of a study as it was stored last; None before the first."""
+    return read_last_fronts(session, FrontRow.study_id == study_id).get(study_id)

@@ -68,6 +68,7 @@ class TrialRow(Base):
         UniqueConstraint("study_id", "kind", "configuration_key", "seed"),
         Index(None, "study_id", "status"),
         Index(None, "study_id", "kind", "status"),
+        Index(None, "study_id", "configuration_key"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -346,13 +346,33 @@ def test_what_a_study_shows_is_told_from_a_few_of_its_trials(
 ) -> None:
     confirm(url, {6: (0.7, 0.71), 7: (0.88,), 8: (0.9,), 9: (0.95,)})  # 9 was driven off the front
     whole = summarise(repository, study)  # nobody has said what the stored front was made from
-    assert len(repository.outstanding(study.id, FRONT_OF)) == len(repository.trials(study.id))
+    assert list(repository.standing(study.id, FRONT_OF).trials) == repository.trials(study.id)
     complete_ones = sum(t.score is not None for t in repository.trials(study.id))
     repository.record_front(study.id, 8, [6, 7, 8], 0.1234, complete=complete_ones)
-    few = [t.number for t in repository.outstanding(study.id, FRONT_OF)]
+    few = [t.number for t in repository.standing(study.id, FRONT_OF).trials]
     assert few == [0, 1, 2, 3, 4, 6, 7, 8, 9, *range(13, 18)]
     assert summarise(repository, study) == whole
     # One more, of which the stored front knows nothing yet.
     new = complete(repository, study, serial(7), 100, 0.99)
-    assert new in repository.outstanding(study.id, FRONT_OF)
-    assert len(repository.outstanding(study.id, FRONT_OF)) == len(repository.trials(study.id))
+    assert new in repository.standing(study.id, FRONT_OF).trials
+    assert list(repository.standing(study.id, FRONT_OF).trials) == repository.trials(study.id)
+
+
+def test_the_list_of_studies_is_what_each_says_of_itself(
+    repository: Repository, study: Study, url: str
+) -> None:
+    other = repository.create_study("other", SETTINGS, 2_000, "autopeft")
+    complete(repository, other, serial(3), 100, 0.4)  # the configuration of a trial of the first study
+    confirm(url, {6: (0.7, 0.71), 7: (0.88,), 8: (0.9,)})
+    complete_ones = sum(t.score is not None for t in repository.trials(study.id))
+    for settled in (None, complete_ones):  # told from all trials, then from a few
+        repository.record_front(study.id, 8, [6, 7, 8], 0.1234, complete=settled)
+        assert repository.standings(FRONT_OF) == [repository.standing(s.id, FRONT_OF) for s in (other, study)]
+        for line, summary in zip(
+            studies_table(repository), [summarise(repository, s) for s in (other, study)], strict=True
+        ):
+            assert line["name"] == summary.name
+            assert line["best_score"] == next(row.reported for row in summary.front if row.best)
+            assert line["by_confirmed"] == summary.by_confirmed
+            assert line["hypervolume"] == summary.hypervolume
+            assert {name: line[name] for name in summary.counts} == summary.counts

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autopeft.confirmation import search_front
+from autopeft.confirmation import FOUND, search_front
 from autopeft.nouns import Trial, TrialKind, TrialStatus
 from autopeft.optimize.suggest import suggest_random
 from autopeft.run import driver as driver_module
@@ -176,6 +176,6 @@ def test_drivers_in_parallel_make_as_many_as_were_wanted(repository: Repository,
     assert all(t.status is TrialStatus.COMPLETE and t.attempt == 1 for t in trials)
     assert len({t.configuration.key for t in trials}) == 12
     assert repository.count(drivers[0].study.id, TrialKind.SEARCH)[TrialStatus.COMPLETE] == 12
-    last = repository.last_front(drivers[0].study.id)
+    last = repository.standing(drivers[0].study.id, FOUND).front
     assert last is not None
     assert last.members == tuple(t.number for t in search_front(trials))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autopeft.confirmation import FOUND
 from autopeft.errors import StudyError
 from autopeft.nouns import Study, TrialKind, TrialStatus
 from autopeft.store import Repository
@@ -125,7 +126,7 @@ def test_a_front_of_the_past_is_not_stored(repository: Repository, study: Study)
     assert repository.record_front(study.id, 1, [0, 1], 0.2, complete=2)
     assert not repository.record_front(study.id, 0, [0], 0.1, complete=1)
     assert [front.members for front in repository.fronts(study.id)] == [(0, 1)]
-    last = repository.last_front(study.id)
+    last = repository.standing(study.id, FOUND).front
     assert last == repository.fronts(study.id)[-1]
 
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from autopeft.confirmation import FOUND
 from autopeft.errors import StudyError, TakenError
 from autopeft.nouns import Front, TrialKind, TrialStatus
 from autopeft.store import Repository
@@ -279,7 +280,9 @@ class Promises(RuleBasedStateMachine):
             for n, known in enumerate(self.model)
         ]
         assert self.repository.fronts(self.study.id) == self.fronts
-        assert self.repository.last_front(self.study.id) == (self.fronts[-1] if self.fronts else None)
+        assert self.repository.standing(self.study.id, FOUND).front == (
+            self.fronts[-1] if self.fronts else None
+        )
 
 
 def test_the_database_does_as_it_promises(repository: Repository) -> None:

@@ -99,9 +99,7 @@ def test_a_lost_worker_s_trial_is_started_again(repository: Repository, add: Add
     assert repository.requeue(trial.id)
     again = repository.trial(study.id, 0)
     assert (again.status, again.attempt, again.scores) == (TrialStatus.WAITING, 1, {1: 0.5})
-    assert repository.waiting(study.id) == [again]
     assert repository.start_trial(trial.id).attempt == 2
-    assert repository.waiting(study.id) == []
 
 
 def test_the_last_report_of_a_rung_stands(repository: Repository, add: Add, study: Study) -> None:

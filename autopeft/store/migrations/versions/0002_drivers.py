@@ -45,9 +45,11 @@ def upgrade() -> None:
         op.drop_column("study", name)
     op.add_column("study", sa.Column("front_complete", sa.Integer(), nullable=True))
     op.create_index(op.f("ix_trial_study_id_kind_status"), "trial", ["study_id", "kind", "status"])
+    op.create_index(op.f("ix_trial_study_id_configuration_key"), "trial", ["study_id", "configuration_key"])
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_trial_study_id_configuration_key"), "trial")
     op.drop_index(op.f("ix_trial_study_id_kind_status"), "trial")
     op.drop_column("study", "front_complete")
     for name, kind in _LEASE.items():
