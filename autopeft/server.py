@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autopeft.errors import INTERRUPTED, StudyError
 from autopeft.nouns import Job, JobState
-from autopeft.store import Repository, artifact_folder, queue
+from autopeft.store import Repository, folder_beside, queue
 from autopeft.store.queue import Server
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def serve(url: str, *, at_once: int = 1, until_empty: bool = False, tell: Watche
 
 def log_folder(url: str) -> Path:
     """Where servers of this machine keep what searches say."""
-    return artifact_folder(url).parent / "logs"
+    return folder_beside(url) / "logs"
 
 
 def _waiting(repository: Repository) -> bool:

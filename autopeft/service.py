@@ -33,7 +33,7 @@ from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.settings import ASKED, as_asked, differences, prior_of
-from autopeft.store import Repository, artifact_folder, default_url, parse_url
+from autopeft.store import Repository, artifact_place, default_url, files, parse_url
 from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
 from autopeft.weights import Storage, check_storage, check_types
@@ -447,6 +447,8 @@ def _run(
     _queue_baselines(repository, record, bound)
     if _is_complete(repository, record, bound, effort.trials, effort.confirm_seeds):
         return SearchResult(record.name, url)
+    artifacts = artifact_place(url)
+    files.check(artifacts)
     tell(Phase("starting Ray"))
     from autopeft.run import Driver, run_trials, start_ray
 
@@ -462,7 +464,7 @@ def _run(
             wanted=effort.trials,
             at_once=cluster.workers + 1,
             pack=effort.pack if effort.pack is not None or cluster.gpus_per_trial else 1,
-            artifacts=artifact_folder(url),
+            artifacts=artifacts,
             deadline=began + effort.seconds if effort.seconds is not None else None,
             owner=f"{os.getpid()}-{secrets.token_hex(8)}",
             rungs=halving.rungs(epochs) if as_asked(settings)["fidelity"] == "epochs" else (),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autopeft.doctor.finding import Finding, note, ok, problem
 from autopeft.errors import AutopeftError
-from autopeft.store import artifact_folder
+from autopeft.store import artifact_place, files
 from autopeft.store.place import database_path
 
 _LEAST_MEMORY_BYTES = 2 * 10**9  # the starter's search takes about so much with one worker
@@ -110,14 +110,17 @@ def check_disks(url: str) -> list[Finding]:
         url: Of the database.
     """
     try:
-        artifacts = artifact_folder(url)
+        artifacts = artifact_place(url)
+        files.check(artifacts)
     except AutopeftError as error:
-        return [problem("disk", error.message, error.hint or "Set AUTOPEFT_ARTIFACTS to a folder.")]
+        return [
+            problem("disk", error.message, error.hint or "Set AUTOPEFT_ARTIFACTS to another folder or URL.")
+        ]
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     path = database_path(url)
     places = {
         "database": path.parent if path is not None else None,
-        "adapters": artifacts,
+        "adapters": files.as_path(artifacts),
         "model cache": Path(home),
         "temporary": Path(tempfile.gettempdir()),
     }

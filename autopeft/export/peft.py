@@ -1,7 +1,6 @@
 """The adapter folder with its trained weights."""
 
 import json
-import shutil
 from pathlib import Path
 
 from autopeft.adapters.folder import CONFIG
@@ -12,6 +11,7 @@ from autopeft.dsl.describe import describe
 from autopeft.dsl.own_types import OWN_TYPES
 from autopeft.errors import InputError
 from autopeft.nouns import OWN_HEAD, Study, Trial
+from autopeft.store import files
 from autopeft.tasks.direction import oriented
 
 _CARD = """---
@@ -78,13 +78,20 @@ def export_peft(study: Study, trial: Trial, folder: Path, anew: Confirmed | None
     Raises:
         InputError: The trial's files are gone.
     """
-    source = Path(trial.artifact) if trial.artifact else None
-    if source is None or not source.is_dir():
+    again = "Export it with --to script and run the script to train it again."
+    gone = InputError(
+        f"the trained adapter of trial {trial.number} is not at '{trial.artifact}' any more.", again
+    )
+    if not trial.artifact:
+        raise gone
+    try:
+        files.copy(trial.artifact, folder)
+    except FileNotFoundError:
+        raise gone from None
+    except (ImportError, OSError, ValueError) as error:
         raise InputError(
-            f"the trained adapter of trial {trial.number} is not at '{trial.artifact}' any more.",
-            "Export it with --to script and run the script to train it again.",
-        )
-    shutil.copytree(source, folder, dirs_exist_ok=True)
+            f"cannot copy the trained adapter of trial {trial.number}: {error}.", again
+        ) from None
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     (folder / "README.md").write_text(_card(study, trial, anew, content.get("peft", [])), encoding="utf-8")
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from autopeft import confirmation, pareto, trade_off
@@ -25,7 +24,7 @@ from autopeft.optimize.judged import expected_front
 from autopeft.optimize.observation import searched
 from autopeft.optimize.suggest import suggest_random
 from autopeft.registry import Objective
-from autopeft.store import LOST_WORKERS, Lookout, Repository
+from autopeft.store import LOST_WORKERS, Lookout, Repository, files
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Driver:
         suggester: Proposes configurations.
         wanted: Search trials the study shall have, complete, stopped or failed.
         at_once: Packs that may be live: the workers', and one that waits so that no worker does.
-        artifacts: Folder under which trained adapters go.
+        artifacts: Folder, or URL, under which trained adapters go.
         deadline: `time.monotonic()` after which nothing new is proposed, or None.
         owner: Names this run of the driver among those of the study, and no other.
         on_done: Called with every trial that has reached its end.
@@ -73,7 +72,7 @@ class Driver:
     suggester: Suggester
     wanted: int
     at_once: int
-    artifacts: Path
+    artifacts: str
     deadline: float | None
     owner: str
     on_done: Callable[[Trial], None] = lambda trial: None
@@ -266,11 +265,11 @@ class Driver:
             "seed": trial.seed,
             "confirm": trial.kind is TrialKind.CONFIRM,
             "probe": trial.kind is TrialKind.PROBE,
-            "folder": str(self._folder(trial)),
+            "folder": self._folder(trial),
         }
 
-    def _folder(self, trial: Trial) -> Path:
-        return self.artifacts / folder_name(self.study.name) / f"trial-{trial.number}"
+    def _folder(self, trial: Trial) -> str:
+        return files.join(self.artifacts, folder_name(self.study.name), f"trial-{trial.number}")
 
     # -- what became of it ---------------------------------------------------------------------------------------
 
@@ -309,7 +308,7 @@ class Driver:
             return False
         if result["last"]:
             trial = self._trial(trial_id)
-            artifact = "" if trial.kind is TrialKind.PROBE else str(self._folder(trial))
+            artifact = "" if trial.kind is TrialKind.PROBE else self._folder(trial)
             details = dict(result["details"])
             for part in details.pop("parts", ()):
                 self._add_part(trial, part, result["rung"])
@@ -405,7 +404,10 @@ class Driver:
         self._forget(trial_id)
         self._measured_anew = True
         trial = self._trial(trial_id)
-        checkpoint.remove(self._folder(trial))
+        try:
+            checkpoint.remove(self._folder(trial))
+        except OSError as error:
+            logger.warning("the checkpoint of trial %d is still there: %s", trial.number, error)
         self._record_front()
         self.on_done(trial)
 

@@ -13,6 +13,7 @@ from ray import tune
 from autopeft.errors import AutopeftError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import find_objective
+from autopeft.store import files
 from autopeft.weights import Storage
 
 if TYPE_CHECKING:
@@ -140,14 +141,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]  # Ray is not typed
         from autopeft.train import checkpoint
         from autopeft.train.running import Request
 
-        folder = Path(trial["folder"])
         return Request(
             Configuration.from_json(trial["configuration"]),
             trial["seed"],
-            folder,
+            trial["folder"],
             confirm=trial["confirm"],
             objectives=tuple(self._objectives),
-            checkpoint=folder / checkpoint.NAME,  # which a pack does not use
+            checkpoint=files.join(trial["folder"], checkpoint.NAME),  # which a pack does not use
         )
 
     def _probe(self, seed: int) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """The database: tables, migrations, and the repository that turns rows into nouns and back."""
 
 from autopeft.store.lease import LOST_WORKERS, Lookout
-from autopeft.store.place import artifact_folder, default_url, parse_url
+from autopeft.store.place import artifact_place, default_url, folder_beside, parse_url
 from autopeft.store.repository import EARLIER_FAILURES, Repository
 from autopeft.store.schema import upgrade
 
@@ -10,8 +10,9 @@ __all__ = [
     "LOST_WORKERS",
     "Lookout",
     "Repository",
-    "artifact_folder",
+    "artifact_place",
     "default_url",
+    "folder_beside",
     "parse_url",
     "upgrade",
 ]

@@ -1,6 +1,6 @@
 """Where the database and the trained adapters are.
 
-Two environment variables move them: `AUTOPEFT_DB` (a path or a URL) and `AUTOPEFT_ARTIFACTS` (a folder).
+Two environment variables move them: `AUTOPEFT_DB` and `AUTOPEFT_ARTIFACTS`, each a path or a URL.
 """
 
 import os
@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from autopeft.errors import StudyError
 from autopeft.naming import at_home
+from autopeft.store.files import as_path
 
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -75,17 +76,25 @@ def database_path(url: str) -> Path | None:
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
-def artifact_folder(url: str) -> Path:
-    """The folder that trained adapters are kept in; it need not exist yet.
+def artifact_place(url: str) -> str:
+    """Where trained adapters are kept, a folder or a URL; it need not exist yet.
 
-    `AUTOPEFT_ARTIFACTS` if it is set; else `artifacts` beside an SQLite file; else, for a server's URL,
-    `artifacts` in the user's data folder.
+    `AUTOPEFT_ARTIFACTS` if it is set; else `artifacts` in the folder of `folder_beside`.
 
     Raises:
         StudyError: See `parse_url`.
     """
     chosen = os.environ.get("AUTOPEFT_ARTIFACTS", "")
     if chosen:
-        return at_home(chosen).absolute()
+        return chosen if as_path(chosen) is None else str(at_home(chosen).absolute())
+    return str(folder_beside(url) / "artifacts")
+
+
+def folder_beside(url: str) -> Path:
+    """The folder of this machine for what goes with a database: an SQLite file's own; the user's data folder for a server's.
+
+    Raises:
+        StudyError: See `parse_url`.
+    """
     path = database_path(parse_url(url))
-    return (path.parent if path is not None else _data_folder()) / "artifacts"
+    return path.parent if path is not None else _data_folder()

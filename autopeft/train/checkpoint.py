@@ -1,9 +1,9 @@
 """What a trial needs to go on after an epoch, in one file: tensors as safetensors, all else as JSON in its header.
 
-Nothing of it is ever unpickled. The file is written beside its place and renamed, so it is there as a whole or not at all.
+Nothing of it is ever unpickled. The file is written beside its place and renamed, so it is there as a whole or not at all; one that
+was cut off on its way to a URL counts as none.
 """
 
-import contextlib
 import json
 import os
 import secrets
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from autopeft.store import files
 
 NAME = "checkpoint.safetensors"
 """Of the file, in the trial's folder."""
@@ -37,12 +39,17 @@ class Checkpoint:
     tensors: Mapping[str, torch.Tensor]
 
 
-def write(checkpoint: Checkpoint, path: Path) -> None:
+def write(checkpoint: Checkpoint, place: files.Place) -> None:
     """Put a checkpoint in the place of the one before, durably.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written. The checkpoint before is still there.
     """
+    with files.written(place) as path:
+        _write(checkpoint, path)
+
+
+def _write(checkpoint: Checkpoint, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     header = json.dumps({"trial": checkpoint.trial, "state": checkpoint.state})
@@ -63,10 +70,10 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
         os.close(folder)
 
 
-def read(path: Path) -> Checkpoint | None:
+def read(place: files.Place) -> Checkpoint | None:
     """The checkpoint of a file; None where there is none, or none that can be read."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with files.fetched(place) as path, safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dictionary
             return Checkpoint(header["trial"], header["state"], tensors)
@@ -74,9 +81,13 @@ def read(path: Path) -> Checkpoint | None:
         return None
 
 
-def remove(folder: Path) -> None:
-    """Delete a trial's checkpoint, what a killed process has left of writing one, and the folder if nothing else is in it."""
-    for file in folder.glob(f"{NAME}*"):
+def remove(folder: files.Place) -> None:
+    """Delete a trial's checkpoint, what a killed process has left of writing one, and the folder if nothing else is in it.
+
+    Raises:
+        OSError: The folder could not be reached.
+    """
+    path = files.as_path(folder)
+    for file in () if path is None else path.glob(f"{NAME}.*"):
         file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # the trained adapter is in it, or it was never made
-        folder.rmdir()
+    files.remove(files.join(folder, NAME))

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import peft
@@ -24,6 +23,8 @@ from autopeft.backbones import reset_head
 from autopeft.errors import BackboneError, TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
+from autopeft.store import files
+from autopeft.store.files import Place
 from autopeft.tasks.batches import training_order
 from autopeft.tasks.direction import oriented
 from autopeft.train import checkpoint
@@ -61,12 +62,12 @@ class Request:
 
     configuration: Configuration
     seed: int
-    folder: Path | None
+    folder: Place | None
     whole_rungs: bool = False
     confirm: bool = False
     objectives: tuple[Objective, ...] = ()
     allocated: Allocated | None = None
-    checkpoint: Path | None = None
+    checkpoint: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,8 @@ class Running:
         A trial whose allocator decides while it is trained keeps nothing, and would begin anew: what such an allocator knows by
         then is spread over the modules that it steers.
         """
-        path = self.request.checkpoint
-        if path is None or self._steering is not None:
+        place = self.request.checkpoint
+        if place is None or self._steering is not None:
             return
         state, tensors = self._state(), self._tensors()
         state["report"] = {
@@ -262,14 +263,14 @@ class Running:
             "details": dict(report.details),
         }
         try:
-            checkpoint.write(Checkpoint(self._trial(), state, tensors), path)
+            checkpoint.write(Checkpoint(self._trial(), state, tensors), place)
         except OSError as error:
             self._not_kept = f"epoch {self.epoch} was not kept: {error.strerror or error}"
 
     def take_up(self) -> Report | None:
         """Go on from the checkpoint, if there is one of this very trial; the report after its last epoch, or None."""
-        path = self.request.checkpoint
-        found = None if path is None or self._steering is not None else checkpoint.read(path)
+        place = self.request.checkpoint
+        found = None if place is None or self._steering is not None else checkpoint.read(place)
         # As JSON, in which a checkpoint holds it: there a tuple is a list.
         if found is None or found.trial != json.loads(json.dumps(self._trial())):
             return None
@@ -399,7 +400,7 @@ class Running:
             values["test_score"] = self._score("test")
         values |= self._measured()
         allocation = dict(self.configuration.allocation)
-        folder = None if request.folder is None else request.folder / f"keep-{allocation['keep']}"
+        folder = None if request.folder is None else files.join(request.folder, f"keep-{allocation['keep']}")
         self._save(values, folder)
         whole = request.configuration
         own = Configuration.of(whole.modules, whole.learning_rate, dict(whole.training), allocation)
@@ -407,7 +408,7 @@ class Running:
             "configuration": own.to_json(),
             "allocation": self.allocated.to_json(shape),
             "values": values,
-            "folder": "" if folder is None else str(folder),
+            "folder": folder or "",
         }
 
     def _look(self, rng: random.Random) -> float:
@@ -432,7 +433,7 @@ class Running:
         trained = Trained(bench, self.attached, self.configuration, self.training, self._training_seconds)
         return measured(trained, objectives, bench.prepared(objectives))
 
-    def _save(self, values: Mapping[str, float], folder: Path | None) -> None:
+    def _save(self, values: Mapping[str, float], folder: Place | None) -> None:
         bench, request = self._bench, self.request
         if folder is None:
             return
@@ -449,7 +450,8 @@ class Running:
         }
         kind = bench.backbone.task_type
         try:
-            save_adapter(self.attached, self.configuration, folder, task_type=kind, record=record)
+            with files.written(folder) as path:
+                save_adapter(self.attached, self.configuration, path, task_type=kind, record=record)
         except (OSError, SafetensorError) as error:
             raise TrialError(f"the adapter could not be written to '{folder}': {error}") from None
 

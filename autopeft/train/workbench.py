@@ -16,6 +16,7 @@ from autopeft.backbones import Backbone, load_backbone, model_path
 from autopeft.errors import TrialError
 from autopeft.nouns import Configuration
 from autopeft.registry import Objective
+from autopeft.store.files import Place
 from autopeft.tasks.batches import Encoded, encode, epoch_order, evaluation_order
 from autopeft.tasks.direction import oriented
 from autopeft.tasks.load import load_task
@@ -137,12 +138,12 @@ class Workbench:
         self,
         configuration: Configuration,
         seed: int,
-        folder: Path | None,
+        folder: Place | None,
         *,
         whole_rungs: bool = False,
         confirm: bool = False,
         objectives: Sequence[Objective] = (),
-        checkpoint: Path | None = None,
+        checkpoint: Place | None = None,
     ) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
 

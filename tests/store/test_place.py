@@ -4,7 +4,7 @@ import platformdirs
 import pytest
 
 from autopeft.errors import StudyError
-from autopeft.store import artifact_folder, default_url, parse_url
+from autopeft.store import artifact_place, default_url, folder_beside, parse_url
 from autopeft.store.place import database_path
 
 
@@ -17,13 +17,13 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_default_place_is_the_user_s_data_folder() -> None:
     folder = Path(platformdirs.user_data_dir("autopeft", appauthor=False))
     assert database_path(default_url()) == folder / "autopeft.db"
-    assert artifact_folder(default_url()) == folder / "artifacts"
+    assert artifact_place(default_url()) == str(folder / "artifacts")
 
 
 def test_the_environment_moves_the_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOPEFT_DB", str(tmp_path / "a.db"))
     assert database_path(default_url()) == tmp_path / "a.db"
-    assert artifact_folder(default_url()) == tmp_path / "artifacts"
+    assert artifact_place(default_url()) == str(tmp_path / "artifacts")
     monkeypatch.setenv("AUTOPEFT_DB", "postgresql://u:p@h/d")
     assert default_url() == "postgresql://u:p@h/d"
     monkeypatch.setenv("AUTOPEFT_DB", "nonsense")
@@ -66,10 +66,13 @@ def test_a_broken_url_is_refused_without_its_password() -> None:
 
 def test_artifacts_of_a_server_are_in_the_user_s_data_folder() -> None:
     folder = Path(platformdirs.user_data_dir("autopeft", appauthor=False))
-    assert artifact_folder("postgresql://u@h/d") == folder / "artifacts"
+    assert artifact_place("postgresql://u@h/d") == str(folder / "artifacts")
 
 
 def test_the_environment_moves_the_artifacts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOPEFT_ARTIFACTS", str(tmp_path / "kept"))
-    assert artifact_folder("postgresql://u@h/d") == tmp_path / "kept"
-    assert artifact_folder("a.db") == tmp_path / "kept"
+    assert artifact_place("postgresql://u@h/d") == str(tmp_path / "kept")
+    assert artifact_place("a.db") == str(tmp_path / "kept")
+    monkeypatch.setenv("AUTOPEFT_ARTIFACTS", "s3://bucket/studies")
+    assert artifact_place("a.db") == "s3://bucket/studies"
+    assert folder_beside(str(tmp_path / "a.db")) == tmp_path  # logs stay on this machine
