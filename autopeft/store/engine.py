@@ -6,23 +6,28 @@ row, which every method of the repository takes first (READ COMMITTED: what wait
 has written, and nothing has to be tried again).
 """
 
+import logging
 import sqlite3
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from autopeft.errors import StudyError
 from autopeft.store.place import database_path
 
+logger = logging.getLogger(__name__)
+
 BUSY_SECONDS = 60
-"""How long a connection waits for another one's writing before it gives up.
+"""How long a connection waits for another one's writing, or for a server that was there before, until it gives up.
 
 SQLite's lock goes to whoever asks in the right moment, and who waits asks ten times a second: of eight processes that do nothing but
 write, one may go without for many seconds.
 """
 
+_AGAIN_SECONDS = 2.0
 _FROZEN_SECONDS = 30  # after which a server ends a transaction whose process says nothing more
 
 
@@ -59,9 +64,36 @@ def _connect_server(url: str) -> Engine:
         raise StudyError(f"{error}.", hint) from error
     except ArgumentError as error:
         raise StudyError(f"cannot use the database's URL: {error}.") from error
+    event.listen(engine, "do_connect", _patient())
     if is_postgres(engine):
         event.listen(engine, "connect", _set_up_postgres)
     return engine
+
+
+def _patient() -> Callable[[Dialect, object, Sequence[Any], Mapping[str, Any]], Any]:
+    """Connects to a server, and waits for one that was there before: it may be started again.
+
+    Between two transactions nobody notices a server that was away. Of one that it took away nobody can say whether it was
+    committed: that is an error.
+    """
+    met = False
+
+    def reach(dialect: Dialect, _record: object, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        nonlocal met
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection = dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                if not met or time.monotonic() > until:
+                    raise
+                logger.warning("the database does not answer, and is waited for: %s", first_line(error))
+                time.sleep(_AGAIN_SECONDS)
+            else:
+                met = True
+                return connection
+
+    return reach
 
 
 def is_sqlite(engine: Engine) -> bool:
@@ -136,6 +168,9 @@ def name_of(engine: Engine) -> str:
 
 def unusable(engine: Engine, error: DBAPIError) -> StudyError:
     """The sentence for a database that answers with an error."""
-    # The first line says what; a server goes on with the statement and where in it.
-    said = str(error.orig).strip().partition("\n")[0]
-    return StudyError(f"cannot use the database {name_of(engine)}: {said}.")
+    return StudyError(f"cannot use the database {name_of(engine)}: {first_line(error.orig)}.")
+
+
+def first_line(error: BaseException | None) -> str:
+    """What a database's error says; a server goes on with the statement and where in it."""
+    return str(error).strip().partition("\n")[0]
