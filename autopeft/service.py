@@ -39,7 +39,7 @@ from autopeft.trade_off import further, is_default
 from autopeft.weights import Storage, check_storage, check_types
 
 if TYPE_CHECKING:
-    from autopeft.run import Driver
+    from autopeft.run.driver import Driver
     from autopeft.tasks.task import Task
 
 Watcher = Callable[[Event], None]
@@ -450,7 +450,8 @@ def _run(
     artifacts = artifact_place(url)
     files.check(artifacts)
     tell(Phase("starting Ray"))
-    from autopeft.run import Driver, run_trials, start_ray
+    from autopeft.run.driver import Driver
+    from autopeft.run.tuner import run_trials, start_ray
 
     cluster = start_ray(effort.workers, effort.gpus_per_trial, effort.ray_address)
     try:

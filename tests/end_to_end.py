@@ -14,10 +14,15 @@ if not Path(COMMAND[0]).exists():
     COMMAND = [sys.executable, "-m", "autopeft"]
 
 
+def database(folder: Path) -> str:
+    """The URL of a test's own database: what the file `database` of its folder says, or an SQLite file in the folder."""
+    named = folder / "database"
+    return named.read_text() if named.exists() else f"sqlite:///{folder}/autopeft.db"
+
+
 def environment(folder: Path) -> dict[str, str]:
     """A database of the test's own, nothing from the network."""
-    changes = {"AUTOPEFT_DB": f"sqlite:///{folder}/autopeft.db", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-    return {**os.environ, **changes}
+    return {**os.environ, "AUTOPEFT_DB": database(folder), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
 
 
 def autopeft(folder: Path, *arguments: str, seconds: float = 560) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from autopeft.dsl import read_space
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What makes a search small, whatever the document says: the last of an option counts.
-SMOKE = ["--trials", "1", "--epochs", "1", "--max-length", "16", "--confirm-seeds", "0"]
+SMOKE = ["--trials", "1", "--epochs", "1", "--max-length", "16", "--confirm-seeds", "0", "--workers", "1"]
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -35,17 +35,20 @@ def commands(text: str) -> list[str]:
 
 
 def walks() -> dict[str, list[str]]:
-    """What a reader can type from nothing: the commands of a section, with those of the next ones that speak of its STUDY."""
+    """What a reader can type from nothing: the commands of a section, with those of later ones that speak of its STUDY."""
     found: dict[str, list[str]] = {}
     for document in DOCUMENTS:
-        title = document.name
+        searched = ""
         for section in re.split(r"^## ", document.read_text(encoding="utf-8"), flags=re.MULTILINE):
             typed = commands(section)
+            if not typed:
+                continue
             first = next((i for i, command in enumerate(typed) if " search" in command), len(typed))
-            if not any("STUDY" in command for command in typed[:first]):
-                title = f"{document.name}: {section.splitlines()[0].lstrip('# ')}"
-            if typed:
-                found.setdefault(title, []).extend(typed)
+            goes_on = any("STUDY" in command for command in typed[: first + 1])
+            title = searched if goes_on else f"{document.name}: {section.splitlines()[0].lstrip('# ')}"
+            found.setdefault(title, []).extend(typed)
+            if first < len(typed):
+                searched = title
     return found
 
 

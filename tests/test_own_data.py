@@ -28,7 +28,18 @@ def test_minilm_runs_to_its_front(
     done = autopeft(
         tmp_path,
         *("search", "--model", str(minilm_folder), "--data", str(tmp_path / "train.tsv"), "--budget", "0.5%"),
-        *("--space", space, "--model-config", "num_hidden_layers=2", "--epochs", "1", "--trials", "3"),
+        *(
+            "--space",
+            space,
+            "--model-config",
+            "num_hidden_layers=2",
+            "--epochs",
+            "1",
+            "--trials",
+            "3",
+            "--workers",
+            "1",
+        ),
         *("--confirm-seeds", "1"),
         *("--max-length", "48", "--study", data),
     )
@@ -54,7 +65,18 @@ def test_a_folder_of_photographs_runs_to_its_front(tmp_path: Path, shared_data: 
     done = autopeft(
         tmp_path,
         *("search", "--model", "starter", "--data", str(tmp_path / "flowers"), "--budget", "3k"),
-        *("--epochs", "1", "--trials", "2", "--study", "flowers", "--sampler", "optuna:tpe"),
+        *(
+            "--epochs",
+            "1",
+            "--trials",
+            "2",
+            "--workers",
+            "1",
+            "--study",
+            "flowers",
+            "--sampler",
+            "optuna:tpe",
+        ),
     )
     assert done.returncode == 0, done.stderr
     summary = answer(tmp_path, "front", "flowers")
@@ -69,7 +91,19 @@ def _whole_way(folder: Path, model: Path, data: Path, *options: str) -> dict[str
     done = autopeft(
         folder,
         *("search", "--model", str(model), "--data", str(data), "--budget", "6%", "--space", "lora"),
-        *("--epochs", "2", "--trials", "3", "--confirm-seeds", "1", "--study", "it", *options),
+        *(
+            "--epochs",
+            "2",
+            "--trials",
+            "3",
+            "--workers",
+            "1",
+            "--confirm-seeds",
+            "1",
+            "--study",
+            "it",
+            *options,
+        ),
     )
     assert done.returncode == 0, done.stderr
     assert "score -" not in done.stderr

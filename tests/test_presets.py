@@ -141,7 +141,19 @@ def test_trains_on_the_starter(name: str, bench: Workbench) -> None:
 def test_runs_by_the_installed_command(tmp_path: Path) -> None:
     done = autopeft(
         tmp_path,
-        *("search", "--space", "lora-anatomy", "--budget", "3%", "--trials", "1", "--epochs", "1"),
+        *(
+            "search",
+            "--space",
+            "lora-anatomy",
+            "--budget",
+            "3%",
+            "--trials",
+            "1",
+            "--workers",
+            "1",
+            "--epochs",
+            "1",
+        ),
         *("--study", "one"),
         seconds=1100,
     )

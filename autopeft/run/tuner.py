@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Callback, FailureConfig, ResultGrid, RunConfig, TuneConfig, Tuner
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -202,6 +203,13 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray is not typed
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
+        self._controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Tune's own controller is at hand for the first time."""
+        if tune_controller is not self._controller:
+            self._controller = tune_controller
+            survive_want_of_memory(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A rung that is not the last of all: go on, or stop. Tune keeps the warm actor of what is stopped.
@@ -253,11 +261,27 @@ class StudyCallback(Callback):  # type: ignore[misc]  # Ray is not typed
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker itself was lost."""
         said = ""
-        with contextlib.suppress(OSError):  # Tune keeps it in a file
-            said = str(trial.get_error() or "")
+        with contextlib.suppress(OSError, TypeError):  # Tune keeps it in a file, where it has a folder
+            said = Path(trial.error_file).read_text(encoding="utf-8")
         reason = reason_of_loss(said)
         for one in trial.config["trials"]:
             _drivers[self._name].lost(one["trial"], reason)
+
+
+def survive_want_of_memory(controller: Any) -> None:
+    """Have Tune take it for the loss of one worker when Ray ends one because its machine has no memory left.
+
+    Ray raises OutOfMemoryError for that, which Tune (2.60) does not know as an error of an actor: the whole search would end.
+    """
+    manager = controller._actor_manager
+    failed = manager._actor_task_failed
+
+    def tell(**told: Any) -> None:
+        if isinstance(told["exception"], OutOfMemoryError):
+            told["exception"] = RayActorError(error_msg=str(told["exception"]))
+        failed(**told)
+
+    manager._actor_task_failed = tell
 
 
 def reason_of_loss(said: str) -> str:
@@ -265,7 +289,11 @@ def reason_of_loss(said: str) -> str:
 
     >>> reason_of_loss("The actor died.\\n Worker exit detail: Worker unexpectedly exits. Some common causes include: ...")
     'the worker was lost: Worker unexpectedly exits.'
+    >>> reason_of_loss("1 worker(s) were killed due to the node running low on memory. Memory on the node was 10GB / 11GB")
+    'the worker was lost: its machine ran low on memory, and Ray ended it.'
     """
+    if "running low on memory" in said:
+        return "the worker was lost: its machine ran low on memory, and Ray ended it."
     _, _, detail = said.rpartition("Worker exit detail: ")
     lines = detail.partition(" Some common causes")[0].strip().splitlines()
     return f"the worker was lost: {lines[-1].strip()}" if lines else "the worker was lost."

@@ -13,7 +13,8 @@ from typing import Any
 from autopeft.backbones import load_backbone
 from autopeft.dsl import BoundSpace, read_space
 from autopeft.nouns import Configuration, TrialKind
-from autopeft.run import Driver, run_trials, start_ray
+from autopeft.run.driver import Driver
+from autopeft.run.tuner import run_trials, start_ray
 from autopeft.store import Repository
 from autopeft.tasks.load import resolve_task
 from autopeft.train import Training
