@@ -1,4 +1,4 @@
-"""A search on a Ray cluster of two nodes, one of which is lost."""
+"""Searches on Ray clusters that others have started: of two nodes, one of which is lost, and as docs/cluster.md has them."""
 
 import os
 import secrets
@@ -11,12 +11,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
+from end_to_end import answer, environment
+from test_docs import ROOT, SMOKE, blocks
+from test_docs import folder as documents_folder
 from test_faults import Search, folder, same_as, trials, whole
 
 from autopeft.nouns import TrialStatus
 from autopeft.store import LOST_WORKERS
 
-__all__ = ["folder", "whole"]  # fixtures
+__all__ = ["documents_folder", "folder", "whole"]  # fixtures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -88,3 +92,45 @@ def test_a_node_is_lost(whole: Path, folder: Path, nodes: tuple[psutil.Process, 
     (lost,) = [t for t in trials(folder) if t.details.get(LOST_WORKERS)]
     assert lost.attempt == 2
     assert same_as(whole, folder)
+
+
+def test_the_cluster_file_is_one_that_ray_takes() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    (text,) = blocks(ROOT / "docs" / "cluster.md", "yaml")
+    config = prepare_config(yaml.safe_load(text))
+    validate_config({"cluster_synced_files": [], **config})
+    (node,) = config["available_node_types"].values()
+    assert node["min_workers"] == 2
+
+
+def test_the_slurm_script_runs(documents_folder: Path) -> None:
+    """On one node, where Slurm's two commands are what they come to there."""
+    place = documents_folder
+    (script,) = blocks(ROOT / "docs" / "cluster.md", "slurm")
+    small = " ".join([*SMOKE, "--model-config", "num_hidden_layers=2"])
+    told = script.replace(":6379", f":{PORT}").replace("--ray-address auto", f"--ray-address auto {small}")
+    assert told.count(str(PORT)) == 1
+    assert small in told
+    (place / "script").write_text(told)
+    (place / "bin").mkdir()
+    for name, line in (("scontrol", "echo 127.0.0.1"), ("srun", 'exec "$@"')):
+        (place / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (place / "bin" / name).chmod(0o755)
+    variables = {
+        **environment(place),
+        "HOME": str(place),
+        "PATH": f"{place / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SLURM_JOB_NODELIST": "one",
+        "SLURM_JOB_NUM_NODES": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+    }
+    with (place / "said").open("w+") as said:
+        done = subprocess.run(
+            ["bash", "script"], cwd=place, env=variables, stdout=said, stderr=said, timeout=300, check=False
+        )
+        said.seek(0)
+        assert done.returncode == 0, said.read()
+    assert [study["name"] for study in answer(place, "studies")] == ["nightly"]
+    assert list((place / "autopeft-artifacts").rglob("adapter_config.json"))

@@ -151,6 +151,8 @@ def test_the_results_are_those_recorded() -> None:
     costs = json.loads((ROOT / "benchmarks" / "results" / "space_cost.json").read_text())
     assert benchmark("space_cost").table(costs) in results
     assert costs["spaces"]["ranks-48"]["decisions"] == 49
+    store = json.loads((ROOT / "benchmarks" / "results" / "store.json").read_text())
+    assert benchmark("store").markdown(store) in results
 
 
 def test_the_changelog_speaks_of_this_version() -> None:
