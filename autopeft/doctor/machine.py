@@ -111,7 +111,8 @@ def check_disks(url: str) -> list[Finding]:
     """
     try:
         artifacts = artifact_place(url)
-        files.check(artifacts)
+        if files.as_path(artifacts) is None:
+            files.check(artifacts)
     except AutopeftError as error:
         return [
             problem("disk", error.message, error.hint or "Set AUTOPEFT_ARTIFACTS to another folder or URL.")
