@@ -188,8 +188,9 @@ def test_the_driver_is_killed(whole: Path, folder: Path) -> None:
     assert same_as(whole, folder)
 
 
-def test_a_worker_is_killed(whole: Path, folder: Path) -> None:
-    with Search(folder) as search:
+@pytest.mark.parametrize("kind", ["", "file://"])  # a folder, and a URL to which files are sent
+def test_a_worker_is_killed(whole: Path, folder: Path, kind: str) -> None:
+    with Search(folder, AUTOPEFT_ARTIFACTS=f"{kind}{folder}/kept") as search:
         search.wait(lambda: training(folder))
         lost = training(folder)
         assert lost is not None
@@ -200,6 +201,10 @@ def test_a_worker_is_killed(whole: Path, folder: Path) -> None:
     assert [t.attempt for t in found] == [2]
     assert "Worker unexpectedly exits" in found[0].details[LOST_WORKERS][0]
     assert same_as(whole, folder)
+    assert all(t.artifact.startswith(f"{kind}{folder}/kept/") for t in trials(folder))
+    done = autopeft(folder, "export", "s", "--pick", "knee", "--to", "peft", "mine")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "mine" / "adapter_config.json").exists()
 
 
 @pytest.mark.parametrize("process", ["gcs_server", "raylet"])  # Ray gives the first a minute to come back
