@@ -97,7 +97,7 @@ def test_a_node_is_lost(whole: Path, folder: Path, nodes: tuple[psutil.Process, 
 def test_the_cluster_file_is_one_that_ray_takes() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    (text,) = blocks(ROOT / "docs" / "cluster.md", "yaml")
+    (text,) = blocks(ROOT / "docs" / "cluster.md", "yml")
     config = prepare_config(yaml.safe_load(text))
     validate_config({"cluster_synced_files": [], **config})
     (node,) = config["available_node_types"].values()
