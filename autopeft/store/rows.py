@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Result, func, select
+from sqlalchemy import ColumnElement, CursorResult, Result, Select, func, select
 from sqlalchemy.orm import Session
 
 from autopeft.nouns import Configuration, Front, Study, Trial, TrialKind, TrialStatus
@@ -128,6 +128,11 @@ def read_fronts(session: Session, study_id: int) -> list[Front]:
     ]
 
 
+def last_fronts(of: ColumnElement[bool]) -> Select[int]:
+    """The ids of each study's last front, of the fronts that a condition on `FrontRow` selects."""
+    return select(func.max(FrontRow.id)).where(of).group_by(FrontRow.study_id)
+
+
 def read_last_fronts(session: Session, of: ColumnElement[bool]) -> dict[int, Front]:
     """The last of each study's fronts, by the study, in two queries.
 
@@ -135,7 +140,7 @@ def read_last_fronts(session: Session, of: ColumnElement[bool]) -> dict[int, Fro
         session: The transaction.
         of: A condition on `FrontRow`: of which studies.
     """
-    last = select(func.max(FrontRow.id)).where(of).group_by(FrontRow.study_id)
+    last = last_fronts(of)
     rows = session.execute(
         select(FrontRow, TrialRow.number)
         .join(TrialRow, TrialRow.id == FrontRow.after_trial_id)

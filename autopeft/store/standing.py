@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, func, select, true, union
 from sqlalchemy.orm import Session, aliased
 
 from autopeft.nouns import Standing, TrialKind, TrialStatus
-from autopeft.store.rows import read_last_fronts, read_trials_by_study, to_study
+from autopeft.store.rows import last_fronts, read_last_fronts, read_trials_by_study, to_study
 from autopeft.store.tables import FrontMemberRow, FrontRow, StudyRow, TrialRow
 
 
@@ -61,7 +61,7 @@ def _complete(counts: dict[tuple[int, TrialKind, TrialStatus], int], study_id: i
 
 def _few(studies: list[int], front_of: Collection[TrialKind]) -> ColumnElement[bool]:
     anew = aliased(TrialRow)
-    last = select(func.max(FrontRow.id)).where(FrontRow.study_id.in_(studies)).group_by(FrontRow.study_id)
+    last = last_fronts(FrontRow.study_id.in_(studies))
     others = [kind for kind in TrialKind if kind not in front_of]
     # One query each: of conditions joined by OR, a database may use no index.
     return TrialRow.id.in_(
