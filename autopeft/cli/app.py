@@ -8,6 +8,7 @@ import typer
 from autopeft import __version__
 from autopeft.cli import space, upgrade
 from autopeft.cli.backbone import backbone
+from autopeft.cli.dashboard import dashboard, report
 from autopeft.cli.doctor import doctor
 from autopeft.cli.export import export
 from autopeft.cli.modules import modules
@@ -48,7 +49,7 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(search, resume, studies, front, show, export, backbone, modules, objectives, doctor),
+    *(search, resume, studies, front, show, dashboard, export, report, backbone, modules, objectives, doctor),
     *(jobs, serve, pause, cancel, logs),
 )
 for command in _COMMANDS:

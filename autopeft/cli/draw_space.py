@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from autopeft.cli.numbers import share_decimals, show_share
+from autopeft.report.numbers import share_decimals, show_share
 from autopeft.dsl import BoundSpace, Interval, PlainSpace, SearchSpace, Space
 from autopeft.dsl.explain import Line, explain, headline
 

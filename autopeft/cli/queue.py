@@ -39,28 +39,43 @@ def submit(
     For example: `autopeft submit --budget 0.5% --trials 50 --priority 3`. Paths must be the same for the server.
     """
     from autopeft.cli import render
+
+    job = enqueue(ctx.args, priority)
+    if as_json:
+        render.print_json(_job_json(job))
+    else:
+        render.print_line(
+            f"{job.study} is in the queue. A server runs it: autopeft serve; see autopeft jobs."
+        )
+
+
+def enqueue(words: Sequence[str], priority: int, db: str | None = None) -> Job:
+    """Put a search into the queue of a database.
+
+    Args:
+        words: Options of `autopeft search`, as they are typed.
+        priority: Larger ones are taken first.
+        db: The database, where the words do not name it.
+
+    Raises:
+        InputError: An option is wrong.
+        StudyError: The study has a job already, or the database cannot be used.
+    """
     from autopeft.cli.again import again
     from autopeft.store import Repository, queue
 
-    asked = _search_context(ctx.args)
+    asked = _search_context(words)
     study = asked.params["study"] or f"{_short(asked.params['model'])}-{secrets.token_hex(3)}"
-    db = asked.params["db"]
     paths = {
         name: str(at_home(value).absolute())
         for name in _PATHS
         if (value := asked.params[name]) is not None and at_home(value).exists()
     }
     # Without the database: a server has the one that it found the job in.
-    words = shlex.split(again(asked, **paths, study=study, db=None))
-    with Repository.open(database_url(db)) as repository:
-        job = queue.submit(
-            repository, study, tuple(words[2:]), folder=str(Path.cwd()), owner=_user(), priority=priority
-        )
-    if as_json:
-        render.print_json(_job_json(job))
-    else:
-        render.print_line(
-            f"{job.study} is in the queue. A server runs it: autopeft serve; see autopeft jobs."
+    written = shlex.split(again(asked, **paths, study=study, db=None))[2:]
+    with Repository.open(database_url(asked.params["db"] or db)) as repository:
+        return queue.submit(
+            repository, study, tuple(written), folder=str(Path.cwd()), owner=_user(), priority=priority
         )
 
 

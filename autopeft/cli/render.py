@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autopeft.cli.again import without_password
-from autopeft.cli.numbers import (
+from autopeft.report.numbers import (
     share_decimals,
     show_mean,
     show_score,

@@ -20,6 +20,7 @@ from autopeft.confirmation import (
 from autopeft.dsl.describe import describe
 from autopeft.nouns import OWN_HEAD, Configuration, Standing, Study, Trial, TrialKind
 from autopeft.registry import Objective, objectives_of
+from autopeft.settings import ASKED
 from autopeft.tasks.direction import direction, oriented
 from autopeft.trade_off import further
 
@@ -285,7 +286,7 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     """Every study in a line, newest first, as plain JSON.
 
     Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `objectives` (as they are typed), `budget`, `limit`; trials of the search that are
-    `complete`, `stopped`, `failed`, `running` and `waiting`; `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
+    `complete`, `stopped`, `failed`, `running` and `waiting`, and how many were `asked` for (None where that was not noted); `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
     (by the search's own scores), each None before the first.
 
     Raises:
@@ -313,6 +314,8 @@ def _line(standing: Standing) -> dict[str, Any]:
         "budget": settings["budget"],
         "limit": study.limit,
         **_counts(standing, TrialKind.SEARCH),
+        "asked": settings.get(ASKED, {}).get("trials"),
+        "front_size": 0 if standing.front is None else len(standing.front.members),
         "best_score": oriented(metric, best),
         "by_confirmed": chosen.by_confirmed,
         "hypervolume": None if standing.front is None else standing.front.hypervolume,

@@ -31,15 +31,19 @@ _AGAIN_SECONDS = 2.0
 _FROZEN_SECONDS = 30  # after which a server ends a transaction whose process says nothing more
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, read_only: bool = False) -> Engine:
     """An engine for a URL that `parse_url` gave; an SQLite file's folder is made.
+
+    Args:
+        url: The URL.
+        read_only: The database itself refuses every change that comes over this engine.
 
     Raises:
         StudyError: The folder cannot be made, or the URL's driver is not installed.
     """
     path = database_path(url)
     if path is None:
-        return _connect_server(url)
+        return _connect_server(url, read_only=read_only)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -47,10 +51,12 @@ def connect(url: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    if read_only:
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = ON"))
     return engine
 
 
-def _connect_server(url: str) -> Engine:
+def _connect_server(url: str, *, read_only: bool) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -67,6 +73,8 @@ def _connect_server(url: str) -> Engine:
     event.listen(engine, "do_connect", _patient())
     if is_postgres(engine):
         event.listen(engine, "connect", _set_up_postgres)
+        if read_only:
+            event.listen(engine, "connect", _read_only_postgres)
     return engine
 
 
@@ -125,6 +133,12 @@ def _set_up_postgres(connection: Any, _record: object) -> None:
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
     connection.execute(f"SET idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
+    connection.autocommit = False
+
+
+def _read_only_postgres(connection: Any, _record: object) -> None:
+    connection.autocommit = True
+    connection.execute("SET default_transaction_read_only = on")
     connection.autocommit = False
 
 

@@ -19,6 +19,7 @@ from autopeft.errors import StudyError, TakenError, nearest
 from autopeft.naming import objection
 from autopeft.nouns import Configuration, Front, Standing, Study, Trial, TrialKind, TrialStatus
 from autopeft.store import lease
+from autopeft.store.columns import read_columns, read_version
 from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, unusable
 from autopeft.store.place import parse_url
 from autopeft.store.rows import SCORE, now, read_fronts, read_last_front, read_trials, to_study
@@ -53,21 +54,22 @@ class Repository:
         self._writer = for_writing(engine)
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, read_only: bool = False) -> Self:
         """Open a database. An SQLite file is made if there is none, and its tables are brought up to date.
 
         A server's database is for `upgrade` to change, when nobody else is at work in it.
 
         Args:
             url: As `place.parse_url` reads it: a URL, or the path of an SQLite file.
+            read_only: The database refuses every change, that of its tables too.
 
         Raises:
             StudyError: It cannot be opened, is not a database of ours, or was written by a newer autopeft; or a server's
                 has to be upgraded first.
         """
-        engine = connect(parse_url(url))
+        engine = connect(parse_url(url), read_only=read_only)
         try:
-            if is_sqlite(engine):
+            if is_sqlite(engine) and not read_only:
                 migrate(engine)
             else:
                 require_newest(engine)
@@ -482,10 +484,13 @@ class Repository:
                 row.claimed_by, row.losses = None, 0
             return chosen
 
-    def trials(self, study_id: int) -> list[Trial]:
-        """Every trial of a study, by number."""
+    def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[Trial]:
+        """Every trial of a study, or those of these numbers, by number."""
+        of_study = TrialRow.study_id == study_id
         with self._reading() as session:
-            return read_trials(session, TrialRow.study_id == study_id)
+            return read_trials(
+                session, of_study if numbers is None else of_study & TrialRow.number.in_(numbers)
+            )
 
     def trial(self, study_id: int, number: int) -> Trial:
         """One trial of a study.
@@ -525,6 +530,16 @@ class Repository:
         """What every study has come to, the newest first; see `standing`."""
         with self._reading() as session:
             return read_standings(session, front_of)
+
+    def columns(self, study_id: int, objectives: Sequence[str]) -> list[tuple[Any, ...]]:
+        """A study's trials without their configurations, a row each; see `autopeft.store.columns.read_columns`."""
+        with self._reading() as session:
+            return read_columns(session, study_id, objectives)
+
+    def version(self, study_id: int | None = None) -> tuple[Any, ...]:
+        """Another one whenever a study has changed, or any study; see `autopeft.store.columns.read_version`."""
+        with self._reading() as session:
+            return read_version(session, study_id)
 
     def count(self, study_id: int, kind: TrialKind) -> dict[TrialStatus, int]:
         """How many trials of a kind stand where; every status is in it."""
@@ -607,6 +622,16 @@ class Repository:
         """The front of a study as it was stored last; None before the first."""
         with self._reading() as session:
             return read_last_front(session, study_id)
+
+    def hypervolumes(self) -> dict[int, list[float]]:
+        """By study: the hypervolumes of its stored fronts, in order; studies without a front are not in it."""
+        found: dict[int, list[float]] = {}
+        with self._reading() as session:
+            for study_id, volume in session.execute(
+                select(FrontRow.study_id, FrontRow.hypervolume).order_by(FrontRow.id)
+            ):
+                found.setdefault(study_id, []).append(volume)
+        return found
 
     def _reading(self) -> AbstractContextManager[Session]:
         return self._session(self._reader)
