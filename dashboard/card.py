@@ -17,7 +17,14 @@ from autopeft.report import trial_record
 from autopeft.report.numbers import show_mean, show_score, show_seconds, show_share, show_value
 from autopeft.report.summary import Row, Summary
 
-_LANGUAGES = {".json": "json", ".py": "python", ".md": "markdown", ".yaml": "yaml", ".yml": "yaml", ".txt": "text"}
+_LANGUAGES = {
+    ".json": "json",
+    ".py": "python",
+    ".md": "markdown",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".txt": "text",
+}
 _LONGEST = 200_000  # characters of a file that the page shows
 
 
@@ -31,7 +38,17 @@ def card(study: Study, summary: Summary, number: int) -> dict[str, Any]:
     """Draw the figures of a trial; answers its record."""
     record = trial_record(database.repository(), study, number)
     row = of_summary(summary, number)
-    role = "" if row is None else "knee" if row.knee else "best" if row.best else "on the front" if row.on_front else ""
+    role = (
+        ""
+        if row is None
+        else "knee"
+        if row.knee
+        else "best"
+        if row.best
+        else "on the front"
+        if row.on_front
+        else ""
+    )
     st.subheader(f"Trial {number}{f', {role}' if role else ''}", anchor=False)
     st.markdown(plain(record["description"]))
     if record["status"] == "failed":
@@ -39,9 +56,11 @@ def card(study: Study, summary: Summary, number: int) -> dict[str, Any]:
         st.code(record["reason"] or "no reason was recorded", language=None, wrap_lines=True)
     columns = st.columns(4)
     confirmed = record["confirmed"]
+    error = confirmed["standard_error"] if confirmed else None
     columns[0].metric(
         f"{record['metric']}{', confirmed' if confirmed else ''}",
-        show_mean(confirmed["mean"], confirmed["standard_error"]) if confirmed else show_score(record["score"]),
+        show_mean(confirmed["mean"]) if confirmed else show_score(record["score"]),
+        **({} if error is None else {"delta": f"± {error:.3f}", "delta_color": "off", "delta_arrow": "off"}),
     )
     columns[1].metric("trainable", f"{record['trainable']:,}", help="The task head is not counted.")
     columns[2].metric("of the backbone", show_share(record["share"]))
@@ -60,7 +79,10 @@ def measurements(record: dict[str, Any]) -> None:
     """Draw all that was measured, and how it was trained."""
     units = {one["name"]: one["unit"] for one in record["objectives"]}
     units |= {"seconds": "s", "peak_memory_bytes": "bytes"}
-    rows = [(name, show_value(value, units.get(name, ""))) for name, value in sorted(record["measurements"].items())]
+    rows = [
+        (name, show_value(value, units.get(name, "")))
+        for name, value in sorted(record["measurements"].items())
+    ]
     rows += [("seed", str(record["seed"])), ("kind", record["kind"]), ("status", record["status"])]
     details = {k: v for k, v in record["details"].items() if isinstance(v, str | int | float | bool)}
     rows += [(name.replace("_", " "), str(value)) for name, value in sorted(details.items())]
@@ -89,7 +111,9 @@ def files_of(url: str, study: str, number: int, to: str) -> dict[str, bytes]:
         place = Path(folder) / "recipe"
         export(study, str(number), to, place, db=url)
         return {
-            str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()
+            str(path.relative_to(place)): path.read_bytes()
+            for path in sorted(place.rglob("*"))
+            if path.is_file()
         }
 
 
@@ -110,7 +134,10 @@ def recipe(study: Study, number: int, *, read: bool) -> None:
         number: The trial.
         read: Whether the recipe's files are shown on the page.
     """
-    to = st.segmented_control("Format", formats(), default=formats()[0], key=f"format-{number}") or formats()[0]
+    to = (
+        st.segmented_control("Format", formats(), default=formats()[0], key=f"format-{number}")
+        or formats()[0]
+    )
     try:
         files = files_of(database.url(), study.name, number, to)
     except AutopeftError as error:
@@ -126,7 +153,9 @@ def recipe(study: Study, number: int, *, read: bool) -> None:
         icon=":material/download:",
         on_click="ignore",
     )
-    st.code(f"autopeft export {study.name} {folder} --pick {number} --to {to}", language="bash")
+    st.code(
+        f"autopeft export {study.name} {folder} --pick {number} --to {to}", language="bash", wrap_lines=True
+    )
     if not read:
         return
     for name, content in files.items():

@@ -68,6 +68,7 @@ def dashboard(
         "theme.dark.primaryColor": "#56B4E9",
         "theme.chartCategoricalColors": ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"],
         "logger.level": "error",
+        "logger.hideWelcomeMessage": True,
     }
     for name, value in settings.items():
         config.set_option(name, value)

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from autopeft.report.numbers import share_decimals, show_share
 from autopeft.dsl import BoundSpace, Interval, PlainSpace, SearchSpace, Space
 from autopeft.dsl.explain import Line, explain, headline
+from autopeft.report.numbers import share_decimals, show_share
 
 
 def right(shown: str, space: Space, decisions: int) -> Text:

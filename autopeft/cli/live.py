@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from autopeft.cli.again import without_password
-from autopeft.report.numbers import show_score, show_seconds, show_share
 from autopeft.cli.terminal import Harmless, say
 from autopeft.nouns import TrialKind
 from autopeft.report.events import Event, Phase, Started, TrialDone
+from autopeft.report.numbers import show_score, show_seconds, show_share
 
 _LAST = 5  # trials that are shown
 _BAR_WIDTH = 40

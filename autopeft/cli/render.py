@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from autopeft.cli.again import without_password
+from autopeft.cli.terminal import Harmless, to_json
+from autopeft.nouns import Job, TrialKind, TrialStatus
+from autopeft.registry import TRADE_OFF, objectives
 from autopeft.report.numbers import (
     share_decimals,
     show_mean,
@@ -19,9 +22,6 @@ from autopeft.report.numbers import (
     show_share,
     show_value,
 )
-from autopeft.cli.terminal import Harmless, to_json
-from autopeft.nouns import Job, TrialKind, TrialStatus
-from autopeft.registry import TRADE_OFF, objectives
 from autopeft.report.summary import Row, Summary
 
 if TYPE_CHECKING:

@@ -53,10 +53,16 @@ def shape_of(study: Study) -> BackboneShape | None:
     return None if recorded is None else BackboneShape.from_json(recorded)
 
 
-def anatomy(configuration: Configuration, study: Study) -> Anatomy:
-    """Where a configuration has its modules on the study's backbone."""
+def anatomy(configuration: Configuration, study: Study, beside: Sequence[Configuration] = ()) -> Anatomy:
+    """Where a configuration has its modules on the study's backbone.
+
+    Args:
+        configuration: The configuration.
+        study: Its study.
+        beside: Others whose sites are shown too, so that their pictures can be held against this one's.
+    """
     shape = shape_of(study)
-    layers = int(study.settings["backbone"].get("layers", 0)) or _layers([configuration])
+    layers = int(study.settings["backbone"].get("layers", 0)) or _layers([configuration, *beside])
     there: dict[Cell, list[Occupant]] = {}
     placed = 0
     for module in configuration.modules:
@@ -70,7 +76,7 @@ def anatomy(configuration: Configuration, study: Study) -> Anatomy:
     total = 0 if shape is None else trainable_parameters(configuration, shape)
     return Anatomy(
         layers=layers,
-        sites=_sites([configuration], shape),
+        sites=_sites([configuration, *beside], shape),
         there={place: tuple(found) for place, found in there.items()},
         shared=max(total - placed, 0),
     )

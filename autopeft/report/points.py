@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from autopeft.nouns import Study, TrialStatus
-from autopeft.registry import Objective, objectives_of
+from autopeft.registry import objectives_of
 from autopeft.tasks.direction import MINIMISED
 from autopeft.trade_off import further
 
@@ -60,13 +60,9 @@ def thinned(frame: pd.DataFrame, x: str, y: str, *, most: int = MOST_DRAWN) -> p
     return frame[order < each].head(most)
 
 
-def _cells(values: pd.Series, count: int) -> pd.Series:
-    low, high = values.min(), values.max()
+def _cells(values: "pd.Series[float]", count: int) -> "pd.Series[int]":
+    low, high = float(values.min()), float(values.max())
     if not high > low:
         return pd.Series(0, index=values.index)
-    return ((values - low) / (high - low) * count).fillna(-1).astype(int)
-
-
-def column_of(objective: Objective) -> str:
-    """The column of `points` that has an objective."""
-    return objective.name
+    cells: pd.Series[int] = ((values - low) / (high - low) * count).fillna(-1).astype(int)
+    return cells

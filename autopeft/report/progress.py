@@ -111,7 +111,9 @@ def fate(frame: pd.DataFrame) -> Fate:
     searched = frame[frame["kind"] == TrialKind.SEARCH]
     took = (frame["finished_at"] - frame["started_at"]).dt.total_seconds()
     ended = frame[frame["finished_at"].notna()]
-    hours = (ended["finished_at"].max() - frame["started_at"].min()).total_seconds() / 3600 if len(ended) else 0.0
+    hours = (
+        (ended["finished_at"].max() - frame["started_at"].min()).total_seconds() / 3600 if len(ended) else 0.0
+    )
     return Fate(
         counts={status.value: int((searched["status"] == status).sum()) for status in TrialStatus},
         seconds={

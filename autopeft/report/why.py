@@ -109,9 +109,7 @@ def importance(space: BoundSpace, table: pd.DataFrame, objective: str) -> dict[s
             for d in varied
         }
         value = float(row[objective])
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=distributions, values=[value])
-        )
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=[value]))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
@@ -144,9 +142,7 @@ def foretold(space: BoundSpace, trials: Sequence[Trial], metric: str) -> list[Fo
     features, found = features_of(space), []
     for fold in range(_FOLDS):
         held = seen[fold::_FOLDS]
-        surrogate = fit_surrogate(
-            features, [one for i, (_, one) in enumerate(seen) if i % _FOLDS != fold]
-        )
+        surrogate = fit_surrogate(features, [one for i, (_, one) in enumerate(seen) if i % _FOLDS != fold])
         with torch.no_grad():
             points = surrogate.numbers([one.assignment for _, one in held])
             mean, covariance = surrogate.posterior(points)

@@ -49,7 +49,7 @@ def read_version(session: Session, study_id: int | None) -> tuple[Any, ...]:
     trials = select(TrialRow.study_id, TrialRow.kind, TrialRow.status, func.count())
     studies = select(StudyRow.id, StudyRow.front_complete, StudyRow.reference_score)
     fronts = select(func.max(FrontRow.id))
-    queries: list[Select[Any]] = [trials, studies, fronts]
+    queries: list[Select[*tuple[Any, ...]]] = [trials, studies, fronts]
     if study_id is not None:
         live = (TrialRow.study_id == study_id) & (TrialRow.status == TrialStatus.RUNNING)
         reports = select(func.count(), func.sum(MeasurementRow.rung)).join(

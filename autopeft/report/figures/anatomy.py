@@ -1,5 +1,6 @@
 """Where a configuration has its parameters, as pictures that a person understands at once."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ import plotly.graph_objects as go
 from autopeft.report.anatomy import Anatomy, Cell, Occupant
 from autopeft.report.figures.look import AMOUNTS, CALM, SERIES, VERMILION, laid_out, said
 
-_ROW, _MOST = 30, 900  # pixels a layer, and in all
+_ROW, _MOST = 30, 900  # pixels a layer, and of all layers
+_EMPTY = "rgba(128, 128, 128, 0.10)"
 _ABBREVIATED = {"serial": "ser", "parallel": "par", "prefix": "pre"}
 
 
@@ -114,18 +116,36 @@ def _grid(
     log: bool = False,
     most: float | None = None,
 ) -> go.Figure:
-    import math
-
     def shade(place: Cell) -> float | None:
         value = cells.get(place)
         return None if not value else math.log10(value) if log else value
 
     sites, layers = list(found.sites), list(range(found.layers))
-    bar: dict[str, Any] = {"title": title, "thickness": 12}
+    bar: dict[str, Any] = {
+        "title": {"text": title, "side": "top"},
+        "orientation": "h",
+        "thickness": 10,
+        "len": 0.6,
+        "x": 0.3,
+        "yanchor": "top",
+        "y": -80 / _height(len(layers)),
+    }
     if log:
-        powers = range(0, 10)
+        powers = range(10)
         bar |= {"tickvals": list(powers), "ticktext": [f"{10**p:,}" for p in powers]}
     figure = go.Figure(
+        go.Heatmap(  # the places, whether something stands there or not
+            x=list(range(len(sites))),
+            y=layers,
+            z=[[1.0] * len(sites)] * len(layers),
+            colorscale=[[0.0, _EMPTY], [1.0, _EMPTY]],
+            showscale=False,
+            hoverinfo="skip",
+            xgap=3,
+            ygap=3,
+        )
+    )
+    figure.add_trace(
         go.Heatmap(
             x=list(range(len(sites))),
             y=layers,
@@ -143,8 +163,7 @@ def _grid(
             colorbar=bar,
         )
     )
-    height = min(max(_ROW * max(len(layers), 4) + 90, 220), _MOST)
-    laid_out(figure, x="site", y="layer", height=height, legend=False)
+    laid_out(figure, x="", y="layer", height=_height(len(layers)) + 140, legend=False)
     figure.update_xaxes(
         tickvals=list(range(len(sites))), ticktext=sites, showgrid=False, range=[-0.5, len(sites) - 0.5]
     )
@@ -155,6 +174,10 @@ def _grid(
     )
     figure.update_layout(dragmode=False)
     return figure
+
+
+def _height(layers: int) -> int:
+    return min(_ROW * max(layers, 4), _MOST)
 
 
 def _short(one: Occupant) -> str:

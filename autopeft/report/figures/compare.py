@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from autopeft.report.figures.front import rising
 from autopeft.report.figures.look import SERIES, laid_out, log_axis, said, wrapped
 from autopeft.report.numbers import show_mean
 from autopeft.report.summary import Summary
@@ -12,11 +13,11 @@ _SIGNS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down"
 
 
 def fronts_figure(summaries: Sequence[Summary]) -> go.Figure:
-    """The fronts as step lines: colour and sign tell the studies apart."""
+    """The fronts of score against trainable parameters as step lines: colour and sign tell the studies apart."""
     figure = go.Figure()
     for number, summary in enumerate(summaries):
         colour, sign = SERIES[number % len(SERIES)], _SIGNS[number % len(_SIGNS)]
-        rows = [row for row in summary.front if row.trainable > 0]
+        rows = [row for row in rising(summary.front, summary.direction) if row.trainable > 0]
         figure.add_scatter(
             x=[row.trainable for row in rows],
             y=[row.reported for row in rows],

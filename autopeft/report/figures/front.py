@@ -1,7 +1,8 @@
 """The trade-off: any two objectives of a study, a third as colour or size."""
 
+import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,8 +25,6 @@ from autopeft.report.figures.look import (
 from autopeft.report.numbers import show_mean, show_value
 from autopeft.report.points import thinned
 from autopeft.report.summary import Row, Summary
-
-Third = Literal["none", "colour", "size"]
 
 _FOUND = (TrialKind.SEARCH, TrialKind.TRUNCATED)
 _BASELINES = {TrialKind.HEAD_ONLY: "head only", TrialKind.LORA_QV: "LoRA on q,v"}
@@ -64,10 +63,10 @@ def front_figure(
         complete = complete[complete[x] > 0]
     _dominated(figure, thinned(complete, x, y), x, y, third, as_size, known)
     rows = [row for row in summary.front if _value(row, x) is not None and _value(row, y) is not None]
-    if set((x, y)) == set(TRADE_OFF):
-        _step(figure, rows, x, y)
-    _members(figure, rows, summary, x, y)
+    if {x, y} == set(TRADE_OFF):
+        _step(figure, rising(rows, summary.direction), x, y)
     _baselines(figure, summary, x, y, log)
+    _members(figure, rows, summary, x, y)
     if selected:
         chosen = frame[frame["number"].isin(list(selected))]
         figure.add_scatter(
@@ -79,13 +78,13 @@ def front_figure(
             marker={"size": 20, "symbol": "circle-open", "color": VERMILION, "line": {"width": 3}},
         )
     if x == "trainable":
-        _budget(figure, summary)
+        _budget(figure, summary, log)
     units = {name: str(one["unit"]) for name, one in known.items()}
     laid_out(figure, x=_title(summary, x), y=_title(summary, y), height=height)
     if log:
         shown = [*complete[x], *([summary.limit] if x == "trainable" else [])]
         figure.update_xaxes(**log_axis(shown, "" if x == "trainable" else units.get(x, "")))
-    figure.update_layout(dragmode="select", clickmode="event+select")
+
     return figure
 
 
@@ -127,10 +126,9 @@ def _dominated(
 
 def _step(figure: go.Figure, rows: Sequence[Row], x: str, y: str) -> None:
     """The best score inside each number of parameters: level up to the next member, then up."""
-    along = sorted(rows, key=lambda row: row.trainable)
     figure.add_scatter(
-        x=[_value(row, x) for row in along],
-        y=[_value(row, y) for row in along],
+        x=[_value(row, x) for row in rows],
+        y=[_value(row, y) for row in rows],
         mode="lines",
         line={"shape": "hv" if x == "trainable" else "vh", "color": BLUE, "width": 2},
         name="front",
@@ -195,13 +193,33 @@ def _baselines(figure: go.Figure, summary: Summary, x: str, y: str, log: bool) -
         )
 
 
-def _budget(figure: go.Figure, summary: Summary) -> None:
-    figure.add_vline(
-        x=summary.limit,
-        line={"dash": "dash", "color": VERMILION, "width": 1.5},
-        annotation={"text": f"budget {said(summary.budget)}", "font": {"color": VERMILION}},
-        annotation_position="bottom left",
+def _budget(figure: go.Figure, summary: Summary, log: bool) -> None:
+    figure.add_vline(x=summary.limit, line={"dash": "dash", "color": VERMILION, "width": 1.5})
+    figure.add_annotation(
+        x=math.log10(summary.limit) if log else summary.limit,  # as Plotly has places on such an axis
+        y=0,
+        yref="paper",
+        text=f"budget {said(summary.budget)}",
+        font={"color": VERMILION},
+        showarrow=False,
+        xanchor="right",
+        yanchor="bottom",
     )
+
+
+def rising(rows: Sequence[Row], direction: str) -> list[Row]:
+    """The members that are on the front of score against trainable parameters alone, by ascending parameters.
+
+    Of a study with further objectives others are on its front as well.
+    """
+    sign = 1.0 if direction == "maximize" else -1.0
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.trainable, -sign * (row.reported or 0.0))):
+        if row.reported is not None and (
+            not found or sign * row.reported > sign * (found[-1].reported or 0.0)
+        ):
+            found.append(row)
+    return found
 
 
 def _value(row: Row, name: str) -> float | None:

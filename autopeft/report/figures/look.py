@@ -16,6 +16,9 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, YELLOW, GREY)
 AMOUNTS = "Cividis"
 """Of amounts, from none to much: made for colour-blind people, and in order when it is printed grey."""
 
+LOW_TO_HIGH = ((0.0, ORANGE), (0.5, GREY), (1.0, BLUE))
+"""Of thin lines, each of which has to be seen on white and on black."""
+
 CALM = "rgba(128, 128, 128, 0.28)"
 
 CONFIG = {
@@ -35,7 +38,6 @@ def laid_out(figure: go.Figure, *, x: str, y: str, height: int = 420, legend: bo
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0, "title": None},
         hoverlabel={"align": "left"},
         uirevision="kept",
-        selectionrevision="kept",
         font={"size": 13},
     )
     figure.update_xaxes(title=x, automargin=True, gridcolor=CALM, zeroline=False)

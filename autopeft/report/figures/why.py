@@ -8,7 +8,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from autopeft.dsl import BoundSpace, Levels
-from autopeft.report.figures.look import AMOUNTS, BLUE, CALM, SERIES, laid_out, log_axis, said, short
+from autopeft.report.figures.look import (
+    AMOUNTS,
+    BLUE,
+    CALM,
+    LOW_TO_HIGH,
+    SERIES,
+    laid_out,
+    log_axis,
+    said,
+    short,
+)
 from autopeft.report.why import Foretold
 
 _MOST_BARS = 12
@@ -57,7 +67,7 @@ def parallel_figure(table: pd.DataFrame, space: BoundSpace, names: Sequence[str]
     figure = go.Figure(
         go.Parcoords(
             dimensions=axes,
-            line={"color": table["score"], "colorscale": AMOUNTS, "showscale": False},
+            line={"color": table["score"], "colorscale": LOW_TO_HIGH, "showscale": False},
             labelangle=-20,
             labelfont={"size": 12},
             unselected={"line": {"color": CALM, "opacity": 0.15}},
@@ -71,15 +81,15 @@ def slice_figure(table: pd.DataFrame, space: BoundSpace, name: str, score: str) 
     """The score against one decision, coloured by the trainable parameters."""
     decision = next(d for d in space.decisions if d.name == name)
     values, jitter = table[name], np.random.default_rng(0).uniform(-0.12, 0.12, len(table))
-    words = isinstance(decision, Levels) and not (decision.ordered and _numeric(decision.values))
     x: Any = values
     figure = go.Figure()
-    if words:
+    if isinstance(decision, Levels) and not (decision.ordered and _numeric(decision.values)):
         labels = [str(v) for v in decision.values]
         x = np.array([labels.index(str(v)) for v in values]) + jitter
         figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=[said(label) for label in labels])
     elif decision.log:
         figure.update_xaxes(**log_axis([float(v) for v in values]))
+    ticks = log_axis([float(v) for v in table["trainable"]])
     figure.add_scatter(
         x=x,
         y=table["score"],
@@ -93,8 +103,8 @@ def slice_figure(table: pd.DataFrame, space: BoundSpace, name: str, score: str) 
             "colorbar": {
                 "title": "trainable",
                 "thickness": 12,
-                "tickvals": list(range(10)),
-                "ticktext": [short(10.0**p) for p in range(10)],
+                "tickvals": np.log10(ticks.get("tickvals", [1.0])),
+                "ticktext": ticks.get("ticktext", ["1"]),
             },
         },
     )
@@ -125,7 +135,11 @@ def calibration_figure(found: Sequence[Foretold], metric: str) -> go.Figure:
         hovertemplate="trial %{customdata[0]}<br>foretold %{x:.4f}, measured %{y:.4f}<extra></extra>",
     )
     laid_out(
-        figure, x=f"{said(metric)}, foretold (± 2 standard deviations)", y="measured", height=380, legend=False
+        figure,
+        x=f"{said(metric)}, foretold (± 2 standard deviations)",
+        y="measured",
+        height=380,
+        legend=False,
     )
     return figure
 

@@ -17,9 +17,13 @@ st.title("New search", anchor=False)
 left, right = st.columns(2)
 model = left.text_input("Model", "starter", help="`starter` (bundled), a folder on the server, or a hub id.")
 data = right.text_input(
-    "Data", placeholder="the bundled digits", help="A file or folder on the server, or a hub data set. The starter has its own."
+    "Data",
+    placeholder="the bundled digits",
+    help="A file or folder on the server, or a hub data set. The starter has its own.",
 )
-budget = left.text_input("Budget of trainable parameters", "0.5%", help="`0.5%` of the backbone, `300k` or `120000`.")
+budget = left.text_input(
+    "Budget of trainable parameters", "0.5%", help="`0.5%` of the backbone, `300k` or `120000`."
+)
 trials = right.number_input("Trials of the search", min_value=1, max_value=100_000, value=32)
 space = left.selectbox("Search space", space_names(), index=space_names().index("autopeft"))
 with left.expander("What this space says"):
@@ -36,13 +40,26 @@ seeds = right.number_input("Seeds with which the front is confirmed", min_value=
 study = left.text_input("Name of the study", placeholder="made from its settings", max_chars=100)
 priority = right.number_input("Priority", value=0, help="Larger ones are taken first.")
 
-words = ["--model", model, "--budget", budget, "--trials", str(trials), "--space", space, "--sampler", sampler]
+words = [
+    "--model",
+    model,
+    "--budget",
+    budget,
+    "--trials",
+    str(trials),
+    "--space",
+    space,
+    "--sampler",
+    sampler,
+]
 words += ["--confirm-seeds", str(seeds)]
 words += ["--data", data] if data else []
 words += ["--study", study] if study else []
 words += ["--objectives", ",".join([*TRADE_OFF, *further])] if further else []
 st.caption("The same as this command, with a server that takes it from the queue:")
-st.code(shlex.join(["autopeft", "submit", *words, "--priority", str(priority)]), language="bash")
+st.code(
+    shlex.join(["autopeft", "submit", *words, "--priority", str(priority)]), language="bash", wrap_lines=True
+)
 if st.button("Put it into the queue", type="primary", icon=":material/send:"):
     try:
         job = enqueue(words, int(priority), database.url())

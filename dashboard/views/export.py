@@ -11,7 +11,9 @@ version = database.follow(study)
 summary = database.summary(database.url(), study.name, version)
 st.title("Export", anchor=False)
 if not summary.front:
-    st.info("No trial of the search is complete yet; there is nothing to export.", icon=":material/hourglass:")
+    st.info(
+        "No trial of the search is complete yet; there is nothing to export.", icon=":material/hourglass:"
+    )
     st.stop()
 rows = {row.number: row for row in (*summary.front, *summary.baselines)}
 default = st.session_state.get(f"export-{study.name}")
@@ -29,7 +31,11 @@ def _label(number: int) -> str:
     return f"trial {number}, {role}{row.description}"
 
 
-number = int(st.selectbox("Trial", numbers, index=numbers.index(start), format_func=_label, key=f"of-{study.name}-{start}"))
+number = int(
+    st.selectbox(
+        "Trial", numbers, index=numbers.index(start), format_func=_label, key=f"of-{study.name}-{start}"
+    )
+)
 with st.container(border=True):
     card(study, summary, number)
 recipe(study, number, read=True)

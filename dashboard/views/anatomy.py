@@ -59,7 +59,10 @@ default = st.session_state.get(f"anatomy-{study.name}") or next(
 first = _choose(left, "Configuration", f"first-{study.name}-{default}", default)
 beside = right.toggle("Beside another one", key="beside")
 by_number = right.number_input(
-    "Any trial, by its number", min_value=0, max_value=max(int(repository.version(study.id)[0][0][3]) * 100, 1), value=None
+    "Any trial, by its number",
+    min_value=0,
+    max_value=int(database.frame(database.url(), study.name, version)["number"].max()),
+    value=None,
 )
 if by_number is not None:
     first = int(by_number)
@@ -73,19 +76,26 @@ def _draw(number: int, found: Anatomy, marked: set[tuple[int, str]], place: str)
     if found.shared:
         st.caption(f"{found.shared:,} further parameters belong to no one place.")
     st.plotly_chart(
-        by_layer_figure(found), key=f"by-layer-{place}", config=CONFIG, alt="Trainable parameters of each layer"
+        by_layer_figure(found),
+        key=f"by-layer-{place}",
+        config=CONFIG,
+        alt="Trainable parameters of each layer",
     )
     return record
 
 
 def _settings(record: dict[str, Any]) -> dict[str, str]:
     configuration = record["configuration"]
-    found = {name: str(value) for name, value in configuration.items() if name not in ("modules", "allocation")}
+    found = {
+        name: str(value) for name, value in configuration.items() if name not in ("modules", "allocation")
+    }
     found |= {f"allocation {name}": str(value) for name, value in configuration.get("allocation", {}).items()}
     for module in configuration["modules"]:
         name = f"{module.get('position', module['type'])} {module['size']:g} in layers {module['layers']}"
         found[name] = ", ".join(
-            f"{key} {value}" for key, value in module.items() if key not in ("type", "size", "layers", "position")
+            f"{key} {value}"
+            for key, value in module.items()
+            if key not in ("type", "size", "layers", "position")
         )
     return found
 
@@ -109,18 +119,24 @@ def _curves(record: dict[str, Any]) -> None:
 if beside:
     others = [number for number in rows if number != first] or [first]
     second = int(right.selectbox("The other one", others, format_func=_label))
-    one, other = (anatomy(_trial(study, n).plan, study) for n in (first, second))
+    plans = [_trial(study, number).plan for number in (first, second)]
+    one, other = (anatomy(plan, study, beside=plans) for plan in plans)
     marked = differing(one, other)
     st.caption(f"{len(marked)} places differ; they are framed.")
     columns = st.columns(2)
     with columns[0]:
-        record = _draw(first, one, marked & set(_ for _ in marked if _[1] in one.sites), "first")
+        record = _draw(first, one, marked, "first")
     with columns[1]:
-        against = _draw(second, other, marked & set(_ for _ in marked if _[1] in other.sites), "second")
+        against = _draw(second, other, marked, "second")
     mine, theirs = _settings(record), _settings(against)
     both = pd.DataFrame(
         [
-            (name, mine.get(name, "–"), theirs.get(name, "–"), "≠" if mine.get(name) != theirs.get(name) else "")
+            (
+                name,
+                mine.get(name, "–"),
+                theirs.get(name, "–"),
+                "≠" if mine.get(name) != theirs.get(name) else "",
+            )
             for name in dict.fromkeys([*mine, *theirs])
         ],
         columns=["setting", f"trial {first}", f"trial {second}", "differs"],
@@ -135,9 +151,7 @@ else:
         _curves(record)
     with right:
         st.markdown("**Training settings**")
-        st.dataframe(
-            pd.DataFrame(_settings(record).items(), columns=["setting", "value"]), hide_index=True
-        )
+        st.dataframe(pd.DataFrame(_settings(record).items(), columns=["setting", "value"]), hide_index=True)
     with st.expander("All that was measured", icon=":material/monitoring:"):
         measurements(record)
 
@@ -151,4 +165,6 @@ if len(summary.front) > 1:
         config=CONFIG,
         alt=f"Share of the front's {len(configurations)} members with a module at each layer and site",
     )
-    st.caption(f"Share of the {len(configurations)} members of {plain(study.name)}'s front that have a module there.")
+    st.caption(
+        f"Share of the {len(configurations)} members of {plain(study.name)}'s front that have a module there."
+    )

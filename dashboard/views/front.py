@@ -1,6 +1,8 @@
 """The front: any two objectives, limits to move, a point to choose."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -11,6 +13,13 @@ from autopeft.dashboard.choice import choose_study
 from autopeft.dashboard.words import plain
 from autopeft.report.figures.front import described, front_figure
 from autopeft.report.figures.look import CONFIG, short
+
+
+def _number(point: Mapping[str, Any]) -> int:
+    # A list from the browser, or a mapping of positions, by what the figure was made from.
+    data = point["customdata"]
+    return int(data["0"] if isinstance(data, Mapping) else data[0])
+
 
 study = choose_study()
 version = database.follow(study)
@@ -28,9 +37,15 @@ running = int((frame["status"] == "running").sum())
 if not summary.front:
     failed = frame[frame["status"] == "failed"]
     if running or (frame["status"] == "waiting").any():
-        st.info(f"{running} trials are running; the front appears with the first complete one.", icon=":material/hourglass:")
+        st.info(
+            f"{running} trials are running; the front appears with the first complete one.",
+            icon=":material/hourglass:",
+        )
     elif len(failed):
-        st.error("Every trial of the search has failed. The page Progress lists the reasons.", icon=":material/error:")
+        st.error(
+            "Every trial of the search has failed. The page Progress lists the reasons.",
+            icon=":material/error:",
+        )
     else:
         st.info("The study has no trial yet. It goes on with:", icon=":material/play_arrow:")
         st.code(f"autopeft resume {study.name}", language="bash")
@@ -38,7 +53,11 @@ if not summary.front:
 
 names = {"score": summary.metric, "trainable": "trainable parameters", "seconds": "training seconds"}
 names |= {one["name"]: one["title"] for one in summary.objectives if one["name"] not in names}
-missing = [one["title"] for one in summary.objectives if one["name"] in frame and not frame[one["name"]].notna().any()]
+missing = [
+    one["title"]
+    for one in summary.objectives
+    if one["name"] in frame and not frame[one["name"]].notna().any()
+]
 if missing:
     st.warning(f"Not measured on any trial yet: {plain(', '.join(missing))}. The other objectives are drawn.")
 
@@ -70,7 +89,10 @@ with st.expander("Axes and limits", expanded=False, icon=":material/tune:"):
         values = frame[one["name"]].dropna()
         if len(values) > 1 and values.min() < values.max():
             limits = right.slider(
-                plain(one["title"]), float(values.min()), float(values.max()), (float(values.min()), float(values.max()))
+                plain(one["title"]),
+                float(values.min()),
+                float(values.max()),
+                (float(values.min()), float(values.max())),
             )
             inside &= frame[one["name"]].isna() | frame[one["name"]].between(*limits)
     shown = frame[inside]
@@ -81,7 +103,14 @@ with st.expander("Axes and limits", expanded=False, icon=":material/tune:"):
 
 selected: list[int] = st.session_state.get(f"chosen-{study.name}", [])
 figure = front_figure(
-    shown, summary, x=x, y=y, third=more, as_size=as_size, log_x=log and bool((shown[x] > 0).any()), selected=selected
+    shown,
+    summary,
+    x=x,
+    y=y,
+    third=more,
+    as_size=as_size,
+    log_x=log and bool((shown[x] > 0).any()),
+    selected=selected,
 )
 event = st.plotly_chart(
     figure,
@@ -91,8 +120,7 @@ event = st.plotly_chart(
     config=CONFIG,
     alt=described(shown, summary),
 )
-picked = [int(point["customdata"][0]) for point in event.selection.points if point.get("customdata")]
-picked = list(dict.fromkeys(picked))
+picked = list(dict.fromkeys(_number(point) for point in event.selection.points if point.get("customdata")))
 if picked and picked != selected:
     st.session_state[f"chosen-{study.name}"] = picked
     st.rerun()
@@ -102,7 +130,11 @@ if len(selected) > 1:
     chosen = frame[frame["number"].isin(selected)][["number", "score", "trainable", "seconds", "status"]]
     st.caption(f"{len(chosen)} trials are in the box. Choose one:")
     table = st.dataframe(
-        chosen.sort_values("trainable"), hide_index=True, on_select="rerun", selection_mode="single-row", height=200
+        chosen.sort_values("trainable"),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        height=200,
     )
     if table.selection.rows:
         number = int(chosen.sort_values("trainable").iloc[table.selection.rows[0]]["number"])
@@ -110,17 +142,19 @@ elif selected:
     number = selected[0]
 if number is None and len(selected) < 2:
     number = next((row.number for row in summary.front if row.knee), summary.front[-1].number)
-    st.caption("This is the knee. Click a point, or draw a box around several, for others.")
+    st.caption(
+        "This is the knee. Click a point for another one, or draw a box around several with the chart's box tool."
+    )
 if number is not None:
     with st.container(border=True):
         card(study, summary, number)
         left, right = st.columns(2)
         if left.button("See where its parameters are", icon=":material/grid_on:"):
             st.session_state[f"anatomy-{study.name}"] = number
-            st.switch_page("pages/anatomy.py")
+            st.switch_page("views/anatomy.py")
         if right.button("Read its recipe", icon=":material/description:"):
             st.session_state[f"export-{study.name}"] = number
-            st.switch_page("pages/export.py")
+            st.switch_page("views/export.py")
         if frame.loc[frame["number"] == number, "status"].eq("complete").all():
             recipe(study, number, read=False)
 

@@ -25,8 +25,14 @@ became = fate(frame)
 columns = st.columns(4)
 columns[0].metric("running now", became.workers)
 columns[1].metric("trials an hour", "–" if became.per_hour is None else f"{became.per_hour:,.0f}")
-columns[2].metric("stopped early", became.counts["stopped"], help="Weak at a rung; it took " + show_seconds(became.seconds["stopped"]))
-columns[3].metric("lost on failures", show_seconds(became.seconds["failed"]) if became.counts["failed"] else "none")
+columns[2].metric(
+    "stopped early",
+    became.counts["stopped"],
+    help="Weak at a rung; it took " + show_seconds(became.seconds["stopped"]),
+)
+columns[3].metric(
+    "lost on failures", show_seconds(became.seconds["failed"]) if became.counts["failed"] else "none"
+)
 
 st.subheader("Hypervolume", anchor=False)
 others = [
@@ -36,15 +42,23 @@ others = [
 ]
 random = [other.name for other in others if other.settings.get("sampler") == "random"]
 against = st.multiselect(
-    "Against", [other.name for other in others], default=random[:1], help="Studies of the same backbone, data and metric."
+    "Against",
+    [other.name for other in others],
+    default=random[:1],
+    help="Studies of the same backbone, data and metric.",
 )
 if not random:
-    st.caption("To see what the search is worth, let random search try the same: `autopeft search … --sampler random`.")
+    st.caption(
+        "To see what the search is worth, let random search try the same: `autopeft search … --sampler random`."
+    )
 by_time = st.segmented_control("Over", ["trials", "time"], default="trials") == "time"
 compared = [study, *(other for other in others if other.name in against)]
 common = common_of(*compared)
 if common is None:
-    st.info("The hypervolume is counted from the best of the frozen backbone: it begins when that is trained.", icon=":material/hourglass:")
+    st.info(
+        "The hypervolume is counted from the best of the frozen backbone: it begins when that is trained.",
+        icon=":material/hourglass:",
+    )
 else:
     curves = {}
     for one in compared:
@@ -52,7 +66,10 @@ else:
         curves[one.name] = hypervolume_curve(database.frame(database.url(), one.name, own), one, common)
     ends = "; ".join(f"{name} {c['hypervolume'].iloc[-1]:.4f}" for name, c in curves.items() if len(c))
     st.plotly_chart(
-        hypervolume_figure(curves, by_time=by_time), key="hypervolume", config=CONFIG, alt=f"Hypervolume at the end: {ends}"
+        hypervolume_figure(curves, by_time=by_time),
+        key="hypervolume",
+        config=CONFIG,
+        alt=f"Hypervolume at the end: {ends}",
     )
     st.caption("Score against trainable parameters, by the search's own scores, of all from one reference.")
 

@@ -37,13 +37,19 @@ st.plotly_chart(
 )
 common = common_of(*studies)
 if common is None or objections(studies):
-    st.info("Hypervolumes can be compared of studies of one backbone, data and metric whose baselines are trained.")
+    st.info(
+        "Hypervolumes can be compared of studies of one backbone, data and metric whose baselines are trained."
+    )
     st.stop()
 curves = {
-    study.name: hypervolume_curve(database.frame(database.url(), study.name, versions[study.name]), study, common)
+    study.name: hypervolume_curve(
+        database.frame(database.url(), study.name, versions[study.name]), study, common
+    )
     for study in studies
 }
-volumes = {name: float(curve["hypervolume"].iloc[-1]) if len(curve) else 0.0 for name, curve in curves.items()}
+volumes = {
+    name: float(curve["hypervolume"].iloc[-1]) if len(curve) else 0.0 for name, curve in curves.items()
+}
 st.subheader("Hypervolume, of all from one reference", anchor=False)
 st.dataframe(
     pd.DataFrame(
@@ -67,7 +73,9 @@ st.dataframe(
         "best": st.column_config.NumberColumn(format="%.4f"),
     },
 )
-st.plotly_chart(hypervolume_figure(curves), key="courses", config=CONFIG, alt="Hypervolume over trials of each study")
+st.plotly_chart(
+    hypervolume_figure(curves), key="courses", config=CONFIG, alt="Hypervolume over trials of each study"
+)
 st.subheader("More than the seeds' difference?", anchor=False)
 found = groups(studies, volumes)
 st.dataframe(

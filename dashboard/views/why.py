@@ -42,7 +42,10 @@ def _foretold(url: str, name: str, version: tuple[Any, ...]) -> list[Foretold]:
 
 table, worth = _analysed(database.url(), study.name, version)
 if len(table) < 4:
-    st.info(f"{len(table)} trials of the search are complete: with four, decisions can be told apart.", icon=":material/hourglass:")
+    st.info(
+        f"{len(table)} trials of the search are complete: with four, decisions can be told apart.",
+        icon=":material/hourglass:",
+    )
     st.stop()
 st.subheader("Which decisions matter", anchor=False)
 st.caption(
@@ -54,7 +57,8 @@ st.plotly_chart(
     key="importance",
     config=CONFIG,
     alt="; ".join(
-        f"{title}: " + ", ".join(f"{n} {s:.0%}" for n, s in list(found.items())[:5]) for title, found in worth.items()
+        f"{title}: " + ", ".join(f"{n} {s:.0%}" for n, s in list(found.items())[:5])
+        for title, found in worth.items()
     ),
 )
 first = next(iter(worth.values()), {})
@@ -80,7 +84,10 @@ if ranked:
 st.subheader("What the surrogate knows", anchor=False)
 held = _foretold(database.url(), study.name, version)
 if not held:
-    st.info("With ten complete trials the surrogate can be held against what it was not told.", icon=":material/hourglass:")
+    st.info(
+        "With ten complete trials the surrogate can be held against what it was not told.",
+        icon=":material/hourglass:",
+    )
 else:
     inside = sum(one.within <= 2 for one in held) / len(held)
     st.plotly_chart(

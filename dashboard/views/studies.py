@@ -71,7 +71,9 @@ chosen = st.dataframe(
     column_config={
         "study": st.column_config.TextColumn("Study", pinned=True),
         "state": "State",
-        "progress": st.column_config.ProgressColumn("Progress", format="percent", min_value=0.0, max_value=1.0),
+        "progress": st.column_config.ProgressColumn(
+            "Progress", format="percent", min_value=0.0, max_value=1.0
+        ),
         "trials": st.column_config.NumberColumn("Trials", format="localized"),
         "best": st.column_config.NumberColumn("Best in budget", format="%.4f"),
         "metric": "Metric",
@@ -88,4 +90,4 @@ chosen = st.dataframe(
 )
 if rows := chosen.selection.rows:
     remember(str(shown.iloc[rows[0]]["study"]))
-    st.switch_page("pages/front.py")
+    st.switch_page("views/front.py")
