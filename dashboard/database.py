@@ -31,16 +31,22 @@ def url() -> str:
     return os.environ[DATABASE]
 
 
+def is_there() -> bool:
+    """Whether the database has been made; of a server's that is for it to say."""
+    path = database_path(url())
+    return path is None or path.exists()
+
+
 def repository() -> Repository:
     """The database. The page ends here, with a sentence, if it is not there or cannot be used."""
-    path = database_path(url())
-    if path is not None and not path.exists():
+    if not is_there():
+        path = database_path(url())
         st.info(
             f"There is no database at `{path}` yet. The first search makes it:\n\n"
             "```bash\nautopeft search --trials 12\n```\n\nThis page goes on by itself then.",
             icon=":material/database:",
         )
-        wait_for(lambda: path.exists())
+        wait_for(is_there)
         st.stop()
     try:
         return _opened(url())

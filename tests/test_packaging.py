@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("autopeft", "search_spaces", "objectives")
+FOLDERS = ("autopeft", "search_spaces", "objectives", "dashboard")
 
 
 @pytest.fixture(scope="module")

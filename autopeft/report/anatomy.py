@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopeft.dsl.cost import trainable_parameters
-from autopeft.dsl.types import MODULE_TYPES
+from autopeft.dsl.types import MODULE_TYPES, options_of
 from autopeft.nouns import SITES, BackboneShape, Configuration, Module, Study
 
 Cell = tuple[int, str]
@@ -68,9 +68,13 @@ def anatomy(configuration: Configuration, study: Study, beside: Sequence[Configu
     for module in configuration.modules:
         for layer in module.layers:
             for site in module.sites:
-                if shape is not None and shape.place(layer, site) is None:
+                place = None if shape is None else shape.place(layer, site)
+                if shape is not None and place is None:
                     continue
-                count = None if shape is None else _parameters(module, layer, site, shape)
+                count = None
+                if place is not None:
+                    # What the type has once, wherever it stands, is no part of this place.
+                    count = MODULE_TYPES[module.type].trainable(module.size, options_of(module), place)
                 placed += count or 0
                 there.setdefault((layer, site), []).append(_occupant(module, count))
     total = 0 if shape is None else trainable_parameters(configuration, shape)
@@ -111,15 +115,6 @@ def _occupant(module: Module, parameters: int | None) -> Occupant:
     sized = MODULE_TYPES[module.type].size if module.type in MODULE_TYPES else True
     kind = str(dict(module.options).get("position", module.type))
     return Occupant(kind, float(module.size) if sized else None, parameters)
-
-
-def _parameters(module: Module, layer: int, site: str, shape: BackboneShape) -> int:
-    options = tuple((name, (site,) if name == "sites" else value) for name, value in module.options)
-    alone = Module(module.type, module.size, (layer,), options)
-    none = Module(module.type, module.size, (), options)
-    # What the type has once, wherever it stands, is no part of this place.
-    once = trainable_parameters(Configuration((none,), 0.0), shape)
-    return trainable_parameters(Configuration((alone,), 0.0), shape) - once
 
 
 def _sites(configurations: Sequence[Configuration], shape: BackboneShape | None) -> tuple[str, ...]:

@@ -16,10 +16,15 @@ database.follow(None)
 st.title("Compare studies", anchor=False)
 every = {study.name: study for study in repository.studies()}
 if len(every) < 2:
-    st.info("There is one study, or none: a second one can be held against it.", icon=":material/compare:")
+    st.info(
+        "With a second study there is something to compare: `autopeft search --seed 1` makes one.",
+        icon=":material/compare:",
+    )
     st.stop()
-asked = [name for name in st.query_params.get_all("study") if name in every]
-names = st.multiselect("Studies", list(every), default=asked or list(every)[:2])
+if "compared" not in st.session_state:
+    asked = [name for name in st.query_params.get_all("study") if name in every]
+    st.session_state["compared"] = asked if len(asked) > 1 else list(every)[:2]
+names = st.multiselect("Studies", list(every), key="compared")
 st.query_params["study"] = names
 if len(names) < 2:
     st.info("Choose two or more.", icon=":material/compare:")

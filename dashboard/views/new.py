@@ -71,11 +71,13 @@ if st.button("Put it into the queue", type="primary", icon=":material/send:"):
 
 @st.fragment(run_every=database.LIVE_SECONDS)
 def _jobs() -> None:
+    if not database.is_there():
+        return
     try:
         with Repository.open(database.url(), read_only=True) as repository:
             found = queue.jobs(repository)
     except AutopeftError:
-        return  # no database yet: the first search makes it
+        return
     if not found:
         return
     st.subheader("The queue", anchor=False)

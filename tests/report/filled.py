@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from shapes import transformer
+
 from autopeft.nouns import Configuration, Module, Study, Trial, TrialKind
 from autopeft.registry import find_objective, recorded
 from autopeft.store import Repository
@@ -20,6 +22,24 @@ SETTINGS: dict[str, Any] = {
     "seed": 0,
     "training": {"epochs": 2},
 }
+
+
+SHAPE = transformer(16, LAYERS, 32, parameters=PARAMETERS)
+SPACE = """
+name: serials
+layers: {subset: all}
+modules:
+  serial: {type: bottleneck, position: serial, size: {choice: [0, 1, 2, 3, 4, 6, 12, 24, 48]}}
+training:
+  learning_rate: {float: [1.0e-4, 1.0e-1], log: true}
+"""
+WHOLE: dict[str, Any] = {
+    **SETTINGS,
+    "backbone": {**SETTINGS["backbone"], "shape": SHAPE.to_json()},
+    "space": {"name": "serials", "text": SPACE},
+    "asked": {"trials": 8},
+}
+"""Settings that say which space was searched, on which shape of backbone."""
 
 
 def serial(size: int, learning_rate: float = 3e-3) -> Configuration:
@@ -51,13 +71,13 @@ def complete(
     return repository.trial(study.id, trial.number)
 
 
-def fill(url: str | Path, name: str = "digits") -> Study:
+def fill(url: str | Path, name: str = "digits", settings: dict[str, Any] = SETTINGS) -> Study:
     """Trials 0 to 2: head only; 3 and 4: LoRA; 5 to 9: search, complete; 10: failed; 11: waiting; 12: running.
 
     The front is 6, 7, 8 with its knee at 7 and the best at 8; 5 and 9 are dominated.
     """
     with Repository.open(str(url)) as repository:
-        study = repository.create_study(name, SETTINGS, LIMIT, "autopeft")
+        study = repository.create_study(name, settings, LIMIT, "autopeft")
         for rate, score in ((1e-4, 0.4), (1e-3, 0.71), (1e-2, 0.65)):
             frozen = Configuration.of([], rate)
             complete(repository, study, frozen, 0, score, TrialKind.HEAD_ONLY, test_score=score - 0.01)
