@@ -7,11 +7,11 @@ import streamlit as st
 
 from autopeft.dashboard.access import admit
 
+# A front. Streamlit would fetch the icon of a page from elsewhere.
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M2 13 L2 9 L6 9 L6 5 L11 5 L11 3 L14 3" '
     'fill="none" stroke="#0072B2" stroke-width="2.4"/></svg>'
 )
-"""A front. Streamlit would fetch the icon of a page from elsewhere."""
 
 st.set_page_config(
     page_title="autopeft",

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from autopeft.dashboard.words import sentence
 from autopeft.errors import AutopeftError, StudyError
 from autopeft.nouns import Study, Trial
 from autopeft.report import Summary, studies_table, summarise
@@ -51,7 +52,7 @@ def repository() -> Repository:
     try:
         return _opened(url())
     except AutopeftError as error:
-        st.error(str(error), icon=":material/database_off:")
+        st.error(sentence(error), icon=":material/database_off:")
         st.stop()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from end_to_end import answer, autopeft, environment
+from end_to_end import COMMAND, INTERRUPT, answer, autopeft, environment
 from shapes import VIT, transformer
 from tiny import save_model
 
@@ -85,6 +85,14 @@ def test_every_command_runs(walk: list[str], folder: Path) -> None:
         if words[0] == "search":
             small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=2"]
             done = autopeft(folder, *words, *SMOKE, *small)
+        elif words[0] == "dashboard":  # which serves until it is told to end
+            with subprocess.Popen(
+                [*COMMAND, *words], env=environment(folder), cwd=folder, stderr=subprocess.PIPE, text=True
+            ) as serving:
+                assert serving.stderr is not None
+                assert "http://" in serving.stderr.readline(), command
+                serving.send_signal(INTERRUPT)
+            continue
         elif words[0] == "resume":
             done = autopeft(folder, *words, "--trials", "1", "--confirm-seeds", "0")
         else:
@@ -153,6 +161,8 @@ def test_the_results_are_those_recorded() -> None:
     assert costs["spaces"]["ranks-48"]["decisions"] == 49
     store = json.loads((ROOT / "benchmarks" / "results" / "store.json").read_text())
     assert benchmark("store").markdown(store) in results
+    waits = json.loads((ROOT / "benchmarks" / "results" / "dashboard.json").read_text())
+    assert benchmark("dashboard").markdown(waits) in (ROOT / "docs" / "dashboard.md").read_text()
 
 
 def test_the_changelog_speaks_of_this_version() -> None:

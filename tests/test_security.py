@@ -26,7 +26,9 @@ from autopeft.tasks.table import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [
-    p for folder in ("autopeft", "objectives", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))
+    p
+    for folder in ("autopeft", "objectives", "dashboard", "benchmarks")
+    for p in sorted((ROOT / folder).rglob("*.py"))
 ]
 PICKLING = {
     "pickle",

@@ -67,6 +67,7 @@ def dashboard(
         "theme.light.primaryColor": "#0072B2",
         "theme.dark.primaryColor": "#56B4E9",
         "theme.chartCategoricalColors": ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"],
+        "runner.magicEnabled": False,  # a text in a script is no output
         "logger.level": "error",
         "logger.hideWelcomeMessage": True,
     }

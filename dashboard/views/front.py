@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from autopeft.confirmation import FOUND
 from autopeft.dashboard import database
 from autopeft.dashboard.card import card, recipe
 from autopeft.dashboard.choice import choose_study
 from autopeft.dashboard.words import plain
 from autopeft.report.figures.front import described, front_figure
-from autopeft.report.figures.look import CONFIG, short
+from autopeft.report.figures.look import CONFIG
 
 
 def _number(point: Mapping[str, Any]) -> int:
@@ -70,20 +71,18 @@ with st.expander("Axes and limits", expanded=False, icon=":material/tune:"):
     as_size = fourth.segmented_control("Third as", ["colour", "size"], default="colour") == "size"
     log = first.toggle("Logarithmic across", value=x == "trainable", key=f"log-{x}")
     left, right = st.columns(2)
-    most = max(summary.limit, 2)
-    exponents = left.slider(
-        "Trainable parameters, powers of ten",
-        0.0,
-        round(math.log10(most) + 0.05, 1),
-        (0.0, round(math.log10(most) + 0.05, 1)),
-        step=0.1,
+    steps = [step * 10**power for power in range(10) for step in (1, 2, 5)]
+    steps = [step for step in steps if step < summary.limit] + [summary.limit]
+    least, most = left.select_slider(
+        "Trainable parameters", steps, value=(steps[0], steps[-1]), format_func=lambda n: f"{n:,}"
     )
+    found = frame[frame["kind"].isin(FOUND) & frame["score"].notna()]
     scores = frame["score"].dropna()
     low, high = float(math.floor(scores.min() * 100) / 100), float(math.ceil(scores.max() * 100) / 100)
     if not low < high:
         high = low + 0.01
     between = right.slider(summary.metric, low, high, (low, high))
-    inside = frame["trainable"].clip(lower=1).between(10 ** exponents[0] * 0.999, 10 ** exponents[1] * 1.001)
+    inside = frame["trainable"].clip(lower=1).between(least, most)
     inside &= frame["score"].isna() | frame["score"].between(*between)
     for one in summary.objectives[2:]:
         values = frame[one["name"]].dropna()
@@ -97,8 +96,7 @@ with st.expander("Axes and limits", expanded=False, icon=":material/tune:"):
             inside &= frame[one["name"]].isna() | frame[one["name"]].between(*limits)
     shown = frame[inside]
     st.caption(
-        f"{int(shown['score'].notna().sum()):,} of {int(scores.size):,} complete trials, with "
-        f"{short(10 ** exponents[0])} to {short(10 ** exponents[1])} parameters."
+        f"{int(inside[found.index].sum()):,} of {len(found):,} complete trials of the search are inside."
     )
 
 selected: list[int] = st.session_state.get(f"chosen-{study.name}", [])

@@ -186,7 +186,7 @@ def test_a_filter_leaves_points_out(browser: Browser, served: Served) -> None:
     page.wait_for_selector(".js-plotly-plot .point")
     before = points(page).count()
     page.get_by_text("Axes and limits").click()
-    slider = page.locator("[role=slider]").nth(3)  # the least score
+    slider = page.get_by_label("accuracy — start")
     slider.focus()
     for _ in range(60):
         page.keyboard.press("ArrowRight")

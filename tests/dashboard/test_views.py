@@ -92,11 +92,11 @@ def test_the_front_shows_the_knee_with_its_recipe(filled: Path) -> None:
 
 def test_limits_leave_out_what_is_outside(filled: Path) -> None:
     page = opened("front", "three")
-    assert "6 of 7 complete trials" not in texts(page)
+    assert "6 of 6 complete trials" in texts(page)
     sliders = {slider.label: slider for slider in page.slider}
     low, high = sliders["accuracy"].value
     sliders["accuracy"].set_value((0.75, high)).run()
-    assert "3 of 7 complete trials" in texts(page)
+    assert "3 of 6 complete trials" in texts(page)
     assert low < 0.75
 
 
@@ -131,7 +131,7 @@ def test_studies_are_compared_where_they_can_be(filled: Path) -> None:
     page.multiselect[0].set_value(["digits", "three"]).run()
     assert not page.exception
     page.multiselect[0].set_value(["digits", "text"]).run()
-    assert "different metrics: accuracy, loss" in texts(page)
+    assert "different metrics: accuracy, loss" in texts(page).replace("\\", "")
 
 
 def test_a_search_is_put_into_the_queue(place: Path) -> None:
