@@ -354,7 +354,7 @@ def resume(
         settings = record.settings
         asked = dict(settings.get(ASKED, {}))
         # Studies from before this was noted: as many as there are.
-        asked.setdefault("trials", max(1, sum(repository.count(record.id, TrialKind.SEARCH).values())))
+        asked.setdefault("trials", max(1, sum(repository.counts(record.id)[TrialKind.SEARCH].values())))
         given = {
             "trials": trials,
             "confirm_seeds": confirm_seeds,

@@ -291,7 +291,11 @@ def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     Raises:
         StudyError: The database does not answer.
     """
-    return [_line(standing) for standing in repository.standings(FOUND)]
+    return [_line(standing) for standing in repository.standings(FOUND, _compared_by)]
+
+
+def _compared_by(study: Study) -> set[str]:
+    return {"score", "confirmation_score", *(objective.name for objective in objectives_of(study.settings))}
 
 
 def _line(standing: Standing) -> dict[str, Any]:

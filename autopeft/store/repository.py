@@ -6,7 +6,7 @@ a person may have one that FAILED tried again (`Repository.retry`).
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, 
 from autopeft.store.place import parse_url
 from autopeft.store.rows import SCORE, now, read_fronts, read_last_front, read_trials, to_study
 from autopeft.store.schema import migrate, require_newest
-from autopeft.store.standing import read_standings
+from autopeft.store.standing import Counts, read_counts, read_standings
 from autopeft.store.tables import (
     ArtifactRow,
     FrontMemberRow,
@@ -518,24 +518,29 @@ class Repository:
         with self._reading() as session:
             found = read_standings(session, front_of, study_id)
         if not found:
-            raise StudyError(f"there is no study with the id {study_id}.")
+            raise _no_study(study_id)
         return found[0]
 
-    def standings(self, front_of: Collection[TrialKind]) -> list[Standing]:
-        """What every study has come to, the newest first; see `standing`."""
-        with self._reading() as session:
-            return read_standings(session, front_of)
+    def standings(
+        self, front_of: Collection[TrialKind], compared_by: Callable[[Study], Collection[str]]
+    ) -> list[Standing]:
+        """What every study has come to, the newest first; see `standing`.
 
-    def count(self, study_id: int, kind: TrialKind) -> dict[TrialStatus, int]:
-        """How many trials of a kind stand where; every status is in it."""
+        Args:
+            front_of: Kinds whose trials can be members of a front.
+            compared_by: The objectives of a study that its trials are asked for, its score among them; they come without others,
+                and without details.
+        """
         with self._reading() as session:
-            found = session.execute(
-                select(TrialRow.status, func.count())
-                .where(TrialRow.study_id == study_id, TrialRow.kind == kind)
-                .group_by(TrialRow.status)
-            ).all()
-        counted = {TrialStatus(status): n for status, n in found}
-        return {status: counted.get(status, 0) for status in TrialStatus}
+            return read_standings(session, front_of, compared_by=compared_by)
+
+    def counts(self, study_id: int) -> Counts:
+        """How many trials of each kind stand where; every kind and every status is in it."""
+        with self._reading() as session:
+            found = read_counts(session, study_id)
+        if not found:
+            raise _no_study(study_id)
+        return found[study_id]
 
     # Fronts
 
@@ -630,10 +635,14 @@ class Repository:
 # both locks takes the study's first, or two transactions could wait for each other.
 
 
+def _no_study(study_id: int) -> StudyError:
+    return StudyError(f"there is no study with the id {study_id}.")
+
+
 def _locked_study(session: Session, study_id: int) -> StudyRow:
     row = session.get(StudyRow, study_id, with_for_update={"key_share": True})
     if row is None:
-        raise StudyError(f"there is no study with the id {study_id}.")
+        raise _no_study(study_id)
     return row
 
 
