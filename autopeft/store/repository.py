@@ -20,6 +20,7 @@ from autopeft.naming import objection
 from autopeft.nouns import Configuration, Front, Standing, Study, Trial, TrialKind, TrialStatus
 from autopeft.store import lease
 from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, unusable
+from autopeft.store.followed import FollowedTrials
 from autopeft.store.place import parse_url
 from autopeft.store.rows import SCORE, now, read_fronts, read_last_front, read_trials, to_study
 from autopeft.store.schema import migrate, require_newest
@@ -487,6 +488,18 @@ class Repository:
         with self._reading() as session:
             return read_trials(session, TrialRow.study_id == study_id)
 
+    def follow(self, study_id: int) -> FollowedTrials:
+        """For who asks for `trials` again and again: reads only what may have changed since the last time."""
+        return FollowedTrials(study_id, self._reading)
+
+    def trial_by_id(self, trial_id: int) -> Trial:
+        """One trial by its identity."""
+        with self._reading() as session:
+            found = read_trials(session, TrialRow.id == trial_id)
+        if not found:
+            raise _no_trial(trial_id)
+        return found[0]
+
     def trial(self, study_id: int, number: int) -> Trial:
         """One trial of a study.
 
@@ -639,6 +652,10 @@ def _no_study(study_id: int) -> StudyError:
     return StudyError(f"there is no study with the id {study_id}.")
 
 
+def _no_trial(trial_id: int) -> StudyError:
+    return StudyError(f"there is no trial with the id {trial_id}.")
+
+
 def _locked_study(session: Session, study_id: int) -> StudyRow:
     row = session.get(StudyRow, study_id, with_for_update={"key_share": True})
     if row is None:
@@ -649,7 +666,7 @@ def _locked_study(session: Session, study_id: int) -> StudyRow:
 def _locked_trial(session: Session, trial_id: int) -> TrialRow:
     row = session.get(TrialRow, trial_id, with_for_update={"key_share": True})
     if row is None:
-        raise StudyError(f"there is no trial with the id {trial_id}.")
+        raise _no_trial(trial_id)
     return row
 
 
