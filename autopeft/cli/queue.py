@@ -1,7 +1,5 @@
 """`autopeft submit`, `jobs`, `serve`, `pause`, `cancel` and `logs`: searches that a server runs."""
 
-import contextlib
-import getpass
 import secrets
 import shlex
 import sys
@@ -18,7 +16,7 @@ from autopeft.cli.failure import in_a_sentence
 from autopeft.cli.options import AsJson, Database, StudyName
 from autopeft.cli.terminal import harmless, say
 from autopeft.errors import InputError
-from autopeft.naming import at_home
+from autopeft.naming import at_home, login_name
 from autopeft.nouns import Job, JobState
 
 _PATHS = ("model", "data", "space", "validation", "test", "forgetting_data")
@@ -54,7 +52,7 @@ def submit(
     words = shlex.split(again(asked, **paths, study=study, db=None))
     with Repository.open(database_url(db)) as repository:
         job = queue.submit(
-            repository, study, tuple(words[2:]), folder=str(Path.cwd()), owner=_user(), priority=priority
+            repository, study, tuple(words[2:]), folder=str(Path.cwd()), owner=login_name(), priority=priority
         )
     if as_json:
         render.print_json(_job_json(job))
@@ -199,9 +197,3 @@ def _search_context(words: Sequence[str]) -> typer.Context:
 
 def _short(model: str) -> str:
     return Path(model).name or "search"
-
-
-def _user() -> str:
-    with contextlib.suppress(OSError, KeyError):
-        return getpass.getuser()
-    return ""

@@ -284,7 +284,8 @@ def _ranking(study: Study, trial: Trial) -> list[dict[str, Any]]:
 def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     """Every study in a line, newest first, as plain JSON.
 
-    Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `objectives` (as they are typed), `budget`, `limit`; trials of the search that are
+    Keys: `name`, `owner` (who has asked for it; empty if unknown), `created_at`, `model`, `data`, `space`, `metric`, `objectives` (as
+    they are typed), `budget`, `limit`; trials of the search that are
     `complete`, `stopped`, `failed`, `running` and `waiting`; `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
     (by the search's own scores), each None before the first.
 
@@ -308,6 +309,7 @@ def _line(standing: Standing) -> dict[str, Any]:
         best = chosen.best.score if found is None else found.mean
     return {
         "name": study.name,
+        "owner": study.owner,
         "created_at": study.created_at,
         "model": settings["model"],
         "data": settings["task"]["data"],

@@ -375,7 +375,7 @@ class Driver:
         self._forget(trial_id)
 
     def _give_back(self, trial_id: int) -> None:
-        self.repository.requeue(trial_id)
+        self.repository.requeue(trial_id, attempt=self._live[trial_id])
         self._forget(trial_id)
 
     def _dropped(self, trial_id: int, why: str) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Text, cast, select
 from sqlalchemy.orm import Session
 
 from autopeft.nouns import Trial, TrialStatus
+from autopeft.store.engine import tried_again
 from autopeft.store.rows import read_trials
 from autopeft.store.tables import TrialRow
 
@@ -30,6 +31,7 @@ class FollowedTrials:
         self._open: set[int] = set()  # ids
         self._failed: dict[int, str] = {}  # id -> details
 
+    @tried_again
     def read(self) -> list[Trial]:
         """Every trial, by number, all of one moment.
 

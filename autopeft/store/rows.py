@@ -39,6 +39,7 @@ def to_study(row: StudyRow) -> Study:
         space=row.space,
         reference_score=row.reference_score,
         created_at=row.created_at,
+        owner=row.owner,
     )
 
 
