@@ -10,6 +10,7 @@ References:
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -158,9 +159,9 @@ def confirmed(trials: Sequence[Trial], of: Trial, objectives: Sequence[Objective
     complete = [t for t in anew if t.score is not None]
     if not complete or of.score is None:
         return None
-    scores = [confirmed_score(t) or 0.0 for t in complete]
-    tests = [t.measurements["test_score"] for t in complete if "test_score" in t.measurements]
+    scores = _confirmed_scores(complete)
     mean = _mean(scores)
+    tests = [t.measurements["test_score"] for t in complete if "test_score" in t.measurements]
     return Confirmed(
         mean=mean,
         standard_error=_standard_error(scores),
@@ -189,13 +190,18 @@ def choose(trials: Sequence[Trial], objectives: Sequence[Objective] = ()) -> Cho
         objectives: The study's; score and trainable where none are given.
     """
     front = search_front(trials, objectives)
-    done = {t.configuration.key for t in trials if t.kind is TrialKind.CONFIRM and t.status.final}
+    anew: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        if trial.kind is TrialKind.CONFIRM:
+            anew[trial.configuration.key].append(trial)
+    done = {key for key, several in anew.items() if any(t.status.final for t in several)}
     if front and all(t.configuration.key in done for t in front):
-        searched = [t for t in trials if t.kind in FOUND]
-        found = [(t, values) for t in searched if (values := _confirmed_values(trials, t, objectives))]
+        searched = [(t, anew[t.configuration.key]) for t in trials if t.kind in FOUND]
+        found = [(t, v) for t, of_it in searched if (v := _confirmed_values(of_it, t, objectives))]
         if found:
             members, knee, best = _front(found, objectives)
-            return Chosen(members, knee, best, True, tuple(t for t in front if t not in members))
+            ids = {t.id for t in members}
+            return Chosen(members, knee, best, True, tuple(t for t in front if t.id not in ids))
     members, knee, best = _front(
         [(t, v) for t in front if (v := trade_off.values_of(t, objectives))], objectives
     )
@@ -211,15 +217,17 @@ def binomial_error(share: float, examples: int) -> float:
     return math.sqrt(max(share * (1 - share), 0.0) / examples)
 
 
-def _confirmed_values(
-    trials: Sequence[Trial], trial: Trial, objectives: Sequence[Objective]
-) -> Values | None:
-    """What a configuration came to when it was trained anew; None if one of the objectives has not been."""
-    found = confirmed(trials, trial, objectives)
-    if found is None or len(found.objectives) < len(trade_off.further(objectives)):
+def _confirmed_values(anew: Sequence[Trial], trial: Trial, objectives: Sequence[Objective]) -> Values | None:
+    """What a trial's configuration came to in those that trained it anew; None if one of the objectives has not been."""
+    complete = [t for t in anew if t.score is not None]
+    means = {o.name: found.mean for o in trade_off.further(objectives) if (found := _over(complete, o.name))}
+    if not complete or trial.score is None or len(means) < len(trade_off.further(objectives)):
         return None
-    means = {name: one.mean for name, one in found.objectives.items()}
-    return {"score": found.mean, "trainable": float(trial.trainable), **means}
+    return {"score": _mean(_confirmed_scores(complete)), "trainable": float(trial.trainable), **means}
+
+
+def _confirmed_scores(complete: Sequence[Trial]) -> list[float]:
+    return [confirmed_score(t) or 0.0 for t in complete]
 
 
 def _front(

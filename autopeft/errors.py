@@ -8,7 +8,8 @@
     │   ├── BackboneError     a model that cannot be loaded or used
     │   ├── BudgetError       a budget that cannot be read, or that nothing fits in
     │   └── StudyError        a study that is missing, or has other settings
-    │       └── TakenError    a trial that another driver has, or that was ended meanwhile
+    │       ├── TakenError    a trial that another driver has, or that was ended meanwhile
+    │       └── CutOffError   a transaction whose server went away: nobody knows whether it was committed
     ├── TrialError            one trial could not be trained; recorded, never ends a study
     └── UsedUpError           every configuration of a space has been tried; ends a search
 
@@ -69,6 +70,10 @@ class StudyError(InputError):
 
 class TakenError(StudyError):
     """A trial cannot be started: another driver has it, or it does not wait."""
+
+
+class CutOffError(StudyError):
+    """The database went away in the midst of a transaction: nobody knows whether it was committed."""
 
 
 class TrialError(AutopeftError):

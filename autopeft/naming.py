@@ -1,5 +1,7 @@
 """What a study may be called, and the folder that its files go to: a name never leads out of where it is put."""
 
+import contextlib
+import getpass
 import hashlib
 import re
 import unicodedata
@@ -49,6 +51,13 @@ def folder_name(name: str) -> str:
     digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     plain = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:_KEPT]
     return f"{plain or 'study'}-{digits}"
+
+
+def login_name() -> str:
+    """Who runs this process; empty where the system knows no name."""
+    with contextlib.suppress(OSError, KeyError):
+        return getpass.getuser()
+    return ""
 
 
 def at_home(path: str | Path) -> Path:

@@ -365,6 +365,8 @@ class Study:
         limit: The budget in parameters.
         space: The space's name.
         reference_score: Score from which hypervolume is counted; None until the first front.
+        created_at: UTC, ISO 8601.
+        owner: Login name of who has asked for it; empty where that is unknown.
     """
 
     id: int
@@ -374,6 +376,7 @@ class Study:
     space: str
     reference_score: float | None
     created_at: str
+    owner: str = ""
 
 
 class JobState(enum.StrEnum):

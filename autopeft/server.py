@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autopeft.errors import INTERRUPTED, StudyError
 from autopeft.nouns import Job, JobState
-from autopeft.store import Repository, folder_beside, queue
+from autopeft.store import Lookout, Repository, folder_beside, queue
 from autopeft.store.queue import Server
 
 logger = logging.getLogger(__name__)
@@ -47,12 +47,15 @@ class _Serving:
     running: list[_Running] = field(default_factory=list)
     ends: bool = False
 
+    def __post_init__(self) -> None:
+        self._lookout = Lookout(self.server.host, queue.PATIENCE)
+
     def look(self) -> None:
         for one in list(self.running):
             self._look_at(one)
         if self.ends:
             return
-        for job in queue.free(self.repository, self.server.host):
+        for job in queue.free(self.repository, self._lookout):
             self.tell(job)
         while len(self.running) < self.at_once:
             taken = queue.take(self.repository, self.server, str(log_folder(self.repository.url)))

@@ -18,6 +18,7 @@ from autopeft.dsl import BoundSpace, Space, read_space, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
 from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
+from autopeft.naming import login_name
 from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
@@ -33,7 +34,7 @@ from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
 from autopeft.settings import ASKED, as_asked, differences, prior_of
-from autopeft.store import Repository, artifact_place, default_url, files, parse_url
+from autopeft.store import Repository, artifact_place, default_url, files, parse_url, queue
 from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
 from autopeft.weights import Storage, check_storage, check_types
@@ -354,7 +355,7 @@ def resume(
         settings = record.settings
         asked = dict(settings.get(ASKED, {}))
         # Studies from before this was noted: as many as there are.
-        asked.setdefault("trials", max(1, sum(repository.count(record.id, TrialKind.SEARCH).values())))
+        asked.setdefault("trials", max(1, sum(repository.counts(record.id)[TrialKind.SEARCH].values())))
         given = {
             "trials": trials,
             "confirm_seeds": confirm_seeds,
@@ -708,7 +709,8 @@ def _find_study(
         if "objectives" in settings:
             kept["objectives"] = [recorded(one, find_objective(one)) for one in settings["objectives"]]
         try:
-            return repository.create_study(name, kept, space.limit, space.name), False, observed
+            owner = _owner(repository, name)
+            return repository.create_study(name, kept, space.limit, space.name, owner=owner), False, observed
         except StudyError:
             record = repository.get_study(name)  # somebody has made it since
     changed = differences(as_asked(record.settings), as_asked(settings))
@@ -723,6 +725,12 @@ def _find_study(
         )
     chosen = record.settings.get("warm_start", [])
     return record, True, earlier.observed(repository, chosen, space, settings["backbone"])
+
+
+def _owner(repository: Repository, name: str) -> str:
+    """Who asks for a study: who has put it into the queue, whoever runs the server; else who runs this."""
+    job = queue.find_job(repository, name)
+    return login_name() if job is None else job.owner
 
 
 def _queue_probe(repository: Repository, study: Study, space: BoundSpace) -> None:

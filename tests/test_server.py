@@ -63,6 +63,7 @@ def test_a_killed_servers_search_goes_on_with_the_next_one(tmp_path: Path) -> No
     summary = answer(tmp_path, "front", "good")
     assert summary["counts"]["complete"] == 1
     (study,) = answer(tmp_path, "studies")
+    assert study["owner"] == job["owner"] != ""
     trials = [answer(tmp_path, "show", study["name"], str(n)) for n in range(4)]
     assert all(trial["attempt"] >= 1 for trial in trials)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -107,6 +107,24 @@ Sites: TypeAlias = Annotated[
 ]
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def effort(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How much is searched, and with what, as `service.search` and `service.resume` take it.
+
+    Args:
+        given: The options of `autopeft search` or `autopeft resume`, by parameter.
+
+    Raises:
+        InputError: One of them cannot be read.
+    """
+    same = ("trials", "confirm_seeds", "workers", "gpus_per_trial", "ray_address", "retries", "db")
+    return {
+        **{name: given[name] for name in same},
+        "seconds": None if given["time"] is None else parse_duration(given["time"]),
+        "trial_seconds": None if given["trial_timeout"] is None else parse_duration(given["trial_timeout"]),
+        "pack": parse_pack(given["pack"]),
+    }
 
 
 def parse_duration(text: str) -> float:

@@ -1,7 +1,5 @@
 """`autopeft submit`, `jobs`, `serve`, `pause`, `cancel` and `logs`: searches that a server runs."""
 
-import contextlib
-import getpass
 import secrets
 import shlex
 import sys
@@ -18,7 +16,7 @@ from autopeft.cli.failure import in_a_sentence
 from autopeft.cli.options import AsJson, Database, StudyName
 from autopeft.cli.terminal import harmless, say
 from autopeft.errors import InputError
-from autopeft.naming import at_home
+from autopeft.naming import at_home, login_name
 from autopeft.nouns import Job, JobState
 
 _PATHS = ("model", "data", "space", "validation", "test", "forgetting_data")
@@ -75,7 +73,7 @@ def enqueue(words: Sequence[str], priority: int, db: str | None = None) -> Job:
     written = shlex.split(again(asked, **paths, study=study, db=None))[2:]
     with Repository.open(database_url(asked.params["db"] or db)) as repository:
         return queue.submit(
-            repository, study, tuple(written), folder=str(Path.cwd()), owner=_user(), priority=priority
+            repository, study, tuple(written), folder=str(Path.cwd()), owner=login_name(), priority=priority
         )
 
 
@@ -214,9 +212,3 @@ def _search_context(words: Sequence[str]) -> typer.Context:
 
 def _short(model: str) -> str:
     return Path(model).name or "search"
-
-
-def _user() -> str:
-    with contextlib.suppress(OSError, KeyError):
-        return getpass.getuser()
-    return ""

@@ -269,7 +269,9 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
     """A line for each study; where the width is small, without what `autopeft front` says too."""
     wide = width >= _WIDE
     usual = not wide or all(set(line["objectives"]) == set(TRADE_OFF) for line in lines)
-    texts = ["Study", *(["Created (UTC)", "Space"] if wide else []), *([] if usual else ["For"])]
+    shared = len({line["owner"] for line in lines}) > 1
+    owner = ["Owner"] if shared else []
+    texts = ["Study", *owner, *(["Created (UTC)", "Space"] if wide else []), *([] if usual else ["For"])]
     numbers = ("Budget", "Done", "Stopped", "Failed", "To go", "Best")
     table = _table(*texts, *numbers, last="Hypervolume", left=range(len(texts)))
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
@@ -278,6 +280,7 @@ def draw_studies(lines: Sequence[Mapping[str, Any]], width: int) -> RenderableTy
         more = (Text(line["created_at"][:16].replace("T", " ")), Text(line["space"])) if wide else ()
         table.add_row(
             Text(line["name"], style="bold"),
+            *([Text(line["owner"] or "–")] if shared else ()),
             *more,
             *(() if usual else (Text(",".join(line["objectives"])),)),
             line["budget"],

@@ -20,8 +20,7 @@ from autopeft.cli.options import (
     StudyName,
     TrialTimeout,
     Workers,
-    parse_duration,
-    parse_pack,
+    effort,
 )
 from autopeft.cli.outcome import tell_outcome
 from autopeft.cli.queue import tell_job
@@ -30,6 +29,7 @@ from autopeft.nouns import JobState
 
 @in_a_sentence
 def resume(
+    ctx: typer.Context,
     study: StudyName,
     *,
     trials: Annotated[
@@ -87,9 +87,7 @@ def resume(
     Model, data, space and everything else that results depend on are taken from the study itself. What was interrupted in the
     middle goes on from its last epoch.
     """
-    seconds = None if time is None else parse_duration(time)
-    trial_seconds = None if trial_timeout is None else parse_duration(trial_timeout)
-    at_once = parse_pack(pack)
+    asked = effort(ctx.params)
 
     from autopeft.store import queue
 
@@ -107,22 +105,7 @@ def resume(
         on_event(Phase("loading libraries"))
         from autopeft.service import resume as run
 
-        result = run(
-            study,
-            trials=trials,
-            seconds=seconds,
-            confirm_seeds=confirm_seeds,
-            workers=workers,
-            gpus_per_trial=gpus_per_trial,
-            pack=at_once,
-            ray_address=ray_address,
-            retries=retries,
-            trial_seconds=trial_seconds,
-            retry_failed=retry_failed,
-            retry=retry or (),
-            db=db,
-            on_event=on_event,
-        )
+        result = run(study, **asked, retry_failed=retry_failed, retry=retry or (), on_event=on_event)
         on_event(Phase("reading the results"))
         summary = result.summary()
     place = [] if db is None else ["--db", without_password(db)]

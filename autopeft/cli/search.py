@@ -20,9 +20,8 @@ from autopeft.cli.options import (
     Sites,
     TrialTimeout,
     Workers,
-    parse_duration,
+    effort,
     parse_fields,
-    parse_pack,
     parse_sites,
 )
 from autopeft.cli.outcome import tell_outcome
@@ -379,8 +378,6 @@ def search(
     of trainable parameters. Everything is kept in a database at once; Ctrl-C stops, and the same study goes on later.
     """
     check(ctx.params)
-    seconds = None if time is None else parse_duration(time)
-    trial_seconds = None if trial_timeout is None else parse_duration(trial_timeout)
     overrides = parse_fields(model_config or ())
     by_hand = parse_sites(sites or ())
 
@@ -399,19 +396,10 @@ def search(
             objectives=objectives,
             space=space,
             sampler=sampler,
-            trials=trials,
-            seconds=seconds,
-            confirm_seeds=confirm_seeds,
-            workers=workers,
-            gpus_per_trial=gpus_per_trial,
-            pack=parse_pack(pack),
-            ray_address=ray_address,
-            retries=retries,
-            trial_seconds=trial_seconds,
+            **effort(ctx.params),
             study=study,
             new_study=new_study,
             warm_start=warm_start or (),
-            db=db,
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
@@ -457,13 +445,9 @@ def check(given: Mapping[str, Any]) -> None:
     Raises:
         InputError: With what is wrong.
     """
-    if given["time"] is not None:
-        parse_duration(given["time"])
-    if given["trial_timeout"] is not None:
-        parse_duration(given["trial_timeout"])
+    effort(given)
     parse_fields(given["model_config"] or ())
     parse_sites(given["sites"] or ())
-    parse_pack(given["pack"])
     Budget.parse(given["budget"])
     find_objectives(given["objectives"])
     if given["data"] is None and given["model"] != "starter":

@@ -285,14 +285,20 @@ def _ranking(study: Study, trial: Trial) -> list[dict[str, Any]]:
 def studies_table(repository: "Repository") -> list[dict[str, Any]]:
     """Every study in a line, newest first, as plain JSON.
 
-    Keys: `name`, `created_at`, `model`, `data`, `space`, `metric`, `objectives` (as they are typed), `budget`, `limit`; trials of the search that are
-    `complete`, `stopped`, `failed`, `running` and `waiting`, and how many were `asked` for (None where that was not noted); `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
+    Keys: `name`, `owner` (who has asked for it; empty if unknown), `created_at`, `model`, `data`, `space`, `metric`, `objectives` (as
+    they are typed), `budget`, `limit`; trials of the search that are
+    `complete`, `stopped`, `failed`, `running` and `waiting`, and how many were `asked` for (None where that was not
+    noted); the last stored front's `front_size`; `best_score` (the confirmed mean if `by_confirmed`) and `hypervolume`
     (by the search's own scores), each None before the first.
 
     Raises:
         StudyError: The database does not answer.
     """
-    return [_line(standing) for standing in repository.standings(FOUND)]
+    return [_line(standing) for standing in repository.standings(FOUND, _compared_by)]
+
+
+def _compared_by(study: Study) -> set[str]:
+    return {"score", "confirmation_score", *(objective.name for objective in objectives_of(study.settings))}
 
 
 def _line(standing: Standing) -> dict[str, Any]:
@@ -305,6 +311,7 @@ def _line(standing: Standing) -> dict[str, Any]:
         best = chosen.best.score if found is None else found.mean
     return {
         "name": study.name,
+        "owner": study.owner,
         "created_at": study.created_at,
         "model": settings["model"],
         "data": settings["task"]["data"],

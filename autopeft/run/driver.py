@@ -99,6 +99,7 @@ class Driver:
         self._filling: list[Trial] = []  # of the next pack
         self._measured_anew = False  # whether a trial has ended since its memory was asked for
         self._waits = False  # whether nothing can be said before another trial has ended, or a heartbeat
+        self._trials = self.repository.follow(self.study.id)
         self._host = socket.gethostname()
         self._lookout = Lookout(self._host)
         self._join()
@@ -128,7 +129,7 @@ class Driver:
 
     def _pack_size(self) -> int:
         if self.pack is None:
-            trials = self.repository.trials(self.study.id) if self._measured_anew else []
+            trials = self._trials.read() if self._measured_anew else []
             self._measured_anew = False
             for trial in trials:
                 memory = trial.details.get("device_memory_bytes")
@@ -149,7 +150,7 @@ class Driver:
         stops = late or self.broken
         if not stops and (len(self._live) >= self.at_once * self._pack_size() or self._waits):
             return None  # asked ten times a second: the answer must cost nothing
-        everything = self.repository.trials(self.study.id)
+        everything = self._trials.read()
         left = [t for t in everything if t.status is TrialStatus.WAITING and t.id not in self._live]
         # What confirms the search teaches it nothing: its seeds are others, and its scores are not chosen by.
         trials = [t for t in everything if t.kind is not TrialKind.CONFIRM]
@@ -307,7 +308,7 @@ class Driver:
             self._dropped(trial_id, "another driver has it.")
             return False
         if result["last"]:
-            trial = self._trial(trial_id)
+            trial = self.repository.trial_by_id(trial_id)
             artifact = "" if trial.kind is TrialKind.PROBE else self._folder(trial)
             details = dict(result["details"])
             for part in details.pop("parts", ()):
@@ -316,7 +317,7 @@ class Driver:
             self._ended(trial_id)
             return False
         if result["rung"] in self.rungs:
-            trials = self.repository.trials(self.study.id)
+            trials = self._trials.read()
             trial = next(t for t in trials if t.id == trial_id)
             if not halving.goes_on(trial, result["rung"], trials, self.rungs):
                 self.repository.stop(trial_id, attempt=attempt)
@@ -331,11 +332,9 @@ class Driver:
         are there already.
         """
         configuration = Configuration.from_json(part["configuration"])
-        kind, key = TrialKind.TRUNCATED, configuration.key
-        earlier = [
-            t for t in self.repository.trials(self.study.id) if t.kind is kind and t.seed == trial.seed
-        ]
-        own = next((t for t in earlier if t.configuration.key == key), None)
+        kind = TrialKind.TRUNCATED
+        of_it = self.repository.trials_of(self.study.id, configuration)
+        own = next((t for t in of_it if t.kind is kind and t.seed == trial.seed), None)
         if own is None:
             own = self._propose(kind, configuration, part["allocation"]["trainable"], trial.seed)
         if own is None or own.status.final:
@@ -367,7 +366,7 @@ class Driver:
         if not self.repository.lose(trial_id, reason, retries=self.retries, attempt=self._live[trial_id]):
             self._dropped(trial_id, "another driver has it.")
             return
-        trial = self._trial(trial_id)
+        trial = self.repository.trial_by_id(trial_id)
         if trial.status.final:
             self._ended(trial_id)
             return
@@ -376,7 +375,7 @@ class Driver:
         self._forget(trial_id)
 
     def _give_back(self, trial_id: int) -> None:
-        self.repository.requeue(trial_id)
+        self.repository.requeue(trial_id, attempt=self._live[trial_id])
         self._forget(trial_id)
 
     def _dropped(self, trial_id: int, why: str) -> None:
@@ -403,7 +402,7 @@ class Driver:
 
         self._forget(trial_id)
         self._measured_anew = True
-        trial = self._trial(trial_id)
+        trial = self.repository.trial_by_id(trial_id)
         try:
             checkpoint.remove(self._folder(trial))
         except OSError as error:
@@ -411,12 +410,9 @@ class Driver:
         self._record_front()
         self.on_done(trial)
 
-    def _trial(self, trial_id: int) -> Trial:
-        return next(t for t in self.repository.trials(self.study.id) if t.id == trial_id)
-
     def _record_front(self) -> None:
         """Store the front if it has changed. Hypervolume counts from the best frozen backbone, once it is known."""
-        trials = self.repository.trials(self.study.id)
+        trials = self._trials.read()
         if self.study.reference_score is None:
             reference = _reference_score(trials)
             if reference is None:

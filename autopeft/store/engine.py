@@ -6,16 +6,17 @@ row, which every method of the repository takes first (READ COMMITTED: what wait
 has written, and nothing has to be tried again).
 """
 
+import functools
 import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from autopeft.errors import StudyError
+from autopeft.errors import CutOffError, StudyError
 from autopeft.store.place import database_path
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,7 @@ def _connect_server(url: str, *, read_only: bool) -> Engine:
 def _patient() -> Callable[[Dialect, object, Sequence[Any], Mapping[str, Any]], Any]:
     """Connects to a server, and waits for one that was there before: it may be started again.
 
-    Between two transactions nobody notices a server that was away. Of one that it took away nobody can say whether it was
-    committed: that is an error.
+    Between two transactions nobody notices a server that was away. Of one in whose midst it went see `tried_again`.
     """
     met = False
 
@@ -181,8 +181,34 @@ def name_of(engine: Engine) -> str:
 
 
 def unusable(engine: Engine, error: DBAPIError) -> StudyError:
-    """The sentence for a database that answers with an error."""
-    return StudyError(f"cannot use the database {name_of(engine)}: {first_line(error.orig)}.")
+    """The sentence for a database that answers with an error, or has gone away."""
+    kind = CutOffError if error.connection_invalidated else StudyError
+    return kind(f"cannot use the database {name_of(engine)}: {first_line(error.orig)}.")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def tried_again(method: Callable[P, T]) -> Callable[P, T]:
+    """Call a method again whose transaction was cut off by a server that went away; the next one waits until it is back.
+
+    The transaction may have been committed and only the answer lost. So this is for what changes nothing when it is done twice, also
+    if others have been at work in between, and answers the same as far as its caller depends on that.
+    """
+
+    @functools.wraps(method)
+    def again(*args: P.args, **kwargs: P.kwargs) -> T:
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return method(*args, **kwargs)
+            except CutOffError as error:
+                if time.monotonic() > until:
+                    raise
+                logger.warning("what the database was about is tried again: %s", error)
+
+    return again
 
 
 def first_line(error: BaseException | None) -> str:

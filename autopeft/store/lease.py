@@ -25,10 +25,10 @@ PATIENCE = 12
 
 @dataclass(frozen=True)
 class Member:
-    """A driver of a study, as its row was when it was read.
+    """A driver of a study, or the server of a job, as its row was when it was read.
 
     Attributes:
-        owner: Names this run of the driver, and no other.
+        owner: Names this run of the driver, and no other; of a server, its job.
         host: Where it runs.
         pid: Its process there.
         process_start: See `process.process_start`.
@@ -43,7 +43,7 @@ class Member:
 
 
 class Lookout:
-    """What one driver has seen of the others.
+    """What one driver has seen of the others, or one server of the queue of the others.
 
     Args:
         host: Where the one who looks runs.

@@ -1,25 +1,27 @@
 """The queue of searches in the database: who asks for one, who runs it, what it is to become.
 
 A transition of a job is one short transaction that changes nothing unless the job still stands where it was read: whoever
-comes second sees that, and looks again.
+comes second sees that, and looks again. So what a server does is tried again when the database cuts it off (`engine.tried_again`);
+`submit` and `wish` are for a person to say again.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from autopeft.errors import StudyError, nearest
 from autopeft.naming import objection
 from autopeft.nouns import Job, JobState
-from autopeft.store.process import is_alive, process_start
+from autopeft.store.engine import tried_again
+from autopeft.store.lease import Lookout, Member
+from autopeft.store.process import process_start
 from autopeft.store.repository import Repository
-from autopeft.store.rows import now, rows_changed
+from autopeft.store.rows import now
 from autopeft.store.tables import JobRow
 
-STALE_AFTER_SECONDS = 60.0
-"""A server on another host that gave no sign of life for so long is gone."""
+PATIENCE = 60
+"""Looks of one's own, about a second apart, during which a server on another host may be silent."""
 
 LEFT = (JobState.PAUSED, JobState.FAILED, JobState.CANCELLED)
 """Jobs that are not through, and that nobody runs."""
@@ -61,7 +63,7 @@ def submit(
         raise StudyError(reason)
     asked = {"arguments": list(arguments), "folder": folder, "owner": owner, "priority": priority}
     fresh = {"state": JobState.WAITING, "wish": None, "reason": "", "created_at": now()}
-    nowhere = {"server_host": "", "server_pid": 0, "server_start": "", "heartbeat_at": None, "log": ""}
+    nowhere = {"server_host": "", "server_pid": 0, "server_start": "", "log": ""}
     times = {"started_at": None, "finished_at": None}
     try:
         with repository._writing() as session:
@@ -82,6 +84,7 @@ def submit(
         raise StudyError(f"the study '{study}' has just been given a job by somebody else.") from None
 
 
+@tried_again
 def jobs(repository: Repository) -> list[Job]:
     """Every job: those that wait or run first, in the order in which servers take them; then the others, the newest first."""
     with repository._reading() as session:
@@ -92,6 +95,7 @@ def jobs(repository: Repository) -> list[Job]:
     )
 
 
+@tried_again
 def find_job(repository: Repository, study: str) -> Job | None:
     """The job of a study; None if it has none."""
     with repository._reading() as session:
@@ -148,48 +152,50 @@ def take(repository: Repository, server: Server, log_folder: str) -> Job | None:
         server: Who takes it.
         log_folder: In which the job's log is to be, on the server's host.
     """
-    while True:
-        with repository._writing() as session:
-            row = session.scalar(
-                select(JobRow)
-                .where(JobRow.state == JobState.WAITING)
-                .order_by(JobRow.priority.desc(), JobRow.id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            if row is None:
-                return None
-            taken = session.execute(
-                update(JobRow)
-                .where(JobRow.id == row.id, JobRow.state == JobState.WAITING)
-                .values(
-                    state=JobState.RUNNING,
-                    wish=None,
-                    server_host=server.host,
-                    server_pid=server.pid,
-                    server_start=process_start(server.pid),
-                    heartbeat_at=now(),
-                    log=f"{log_folder}/job-{row.id}.log",
-                    started_at=now(),
-                )
-                .execution_options(synchronize_session=False)
-            )
-            if rows_changed(taken):
-                session.refresh(row)
-                return _to_job(row)
+    while (first := _first(repository)) is not None:
+        taken = _take(repository, first, server, log_folder)
+        if taken is not None:
+            return taken
+    return None
 
 
+@tried_again
+def _first(repository: Repository) -> int | None:
+    waiting = select(JobRow.id).where(JobRow.state == JobState.WAITING)
+    with repository._reading() as session:
+        return session.scalar(waiting.order_by(JobRow.priority.desc(), JobRow.id).limit(1))
+
+
+@tried_again
+def _take(repository: Repository, job_id: int, server: Server, log_folder: str) -> Job | None:
+    # The job waited, and a server takes one at a time: one that is its own by now is so by this very call.
+    with repository._writing() as session:
+        row = session.get(JobRow, job_id, with_for_update=True)
+        if row is None or (row.state != JobState.WAITING and not _is_of(row, server)):
+            return None
+        row.state, row.wish = JobState.RUNNING, None
+        row.server_host, row.server_pid = server.host, server.pid
+        row.server_start = process_start(server.pid)
+        row.beats += 1
+        row.log = f"{log_folder}/job-{row.id}.log"
+        row.started_at = now()
+        session.flush()
+        return _to_job(row)
+
+
+@tried_again
 def beat(repository: Repository, server: Server, job: Job) -> Job | None:
     """A server's sign of life for a job; the job as it is by now, with what it is to become. None: it is no longer the server's."""
     with repository._writing() as session:
         row = session.get(JobRow, job.id, with_for_update=True)
         if row is None or not _is_of(row, server):
             return None
-        row.heartbeat_at = now()
+        row.beats += 1
         session.flush()
         return _to_job(row)
 
 
+@tried_again
 def end(repository: Repository, server: Server, job: Job, state: JobState, reason: str = "") -> bool:
     """A server says what has become of its job. False: it was no longer its own, and nothing was changed."""
     with repository._writing() as session:
@@ -201,37 +207,36 @@ def end(repository: Repository, server: Server, job: Job, state: JobState, reaso
         return True
 
 
-def free(repository: Repository, host: str) -> list[Job]:
+def free(repository: Repository, lookout: Lookout) -> list[Job]:
     """Put the jobs of servers that are gone back to WAITING; those that were to be paused or cancelled are so now.
-
-    On their own host the process decides; from elsewhere the heartbeat does.
 
     Args:
         repository: The database.
-        host: From which it is looked at.
+        lookout: Of the server that looks; on another server's own host its process decides, from elsewhere its heartbeats do.
     """
-    freed = []
+    gone = lookout.gone(_running(repository))
+    return [job for member in gone if (job := _free(repository, member)) is not None]
+
+
+@tried_again
+def _running(repository: Repository) -> list[Member]:
+    """The servers of jobs, each by the job's id: a job that another one has taken meanwhile has further beats."""
+    with repository._reading() as session:
+        rows = session.scalars(select(JobRow).where(JobRow.state == JobState.RUNNING).order_by(JobRow.id))
+        return [Member(str(r.id), r.server_host, r.server_pid, r.server_start, r.beats) for r in rows]
+
+
+@tried_again
+def _free(repository: Repository, member: Member) -> Job | None:
     with repository._writing() as session:
-        for row in session.scalars(select(JobRow).where(JobRow.state == JobState.RUNNING).with_for_update()):
-            if not _is_gone(row, host):
-                continue
-            row.state, row.wish = row.wish or JobState.WAITING, None
-            if row.state == JobState.CANCELLED:
-                row.finished_at = now()
-            session.flush()
-            freed.append(_to_job(row))
-    return freed
-
-
-def _is_gone(row: JobRow, host: str) -> bool:
-    alive = is_alive(row.server_pid, row.server_start) if row.server_host == host else None
-    if alive is not None:
-        return not alive
-    return row.heartbeat_at is None or _seconds_since(row.heartbeat_at) > STALE_AFTER_SECONDS
-
-
-def _seconds_since(moment: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+        row = session.get(JobRow, int(member.owner), with_for_update=True)
+        if row is None or row.state != JobState.RUNNING or row.beats != member.beats:
+            return None
+        row.state, row.wish = row.wish or JobState.WAITING, None
+        if row.state == JobState.CANCELLED:
+            row.finished_at = now()
+        session.flush()
+        return _to_job(row)
 
 
 def _is_of(row: JobRow, server: Server) -> bool:

@@ -3,10 +3,15 @@
 Every method is one short transaction, may be called from any thread, and has committed when it returns. A
 final trial (COMPLETE, STOPPED or FAILED) never changes again, whatever is told about it and however often;
 a person may have one that FAILED tried again (`Repository.retry`).
+
+What a server that goes away cuts off is tried again (`engine.tried_again`). That may have been committed, so each method is the
+same done twice: what is told of a trial goes by its attempt, and is not used once that has ended, so that an answer of False may be to
+what was done a moment before; an owner's row and its beats are its own; and who proposes, claims or starts a trial finds it to be
+their own by then. `create_study`, `add_trial` and `retry` are for a person to do again, who sees what is there.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -20,11 +25,12 @@ from autopeft.naming import objection
 from autopeft.nouns import Configuration, Front, Standing, Study, Trial, TrialKind, TrialStatus
 from autopeft.store import lease
 from autopeft.store.columns import read_columns, read_version
-from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, unusable
+from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, tried_again, unusable
+from autopeft.store.followed import FollowedTrials
 from autopeft.store.place import parse_url
 from autopeft.store.rows import SCORE, now, read_fronts, read_last_front, read_trials, to_study
 from autopeft.store.schema import migrate, require_newest
-from autopeft.store.standing import read_standings
+from autopeft.store.standing import Counts, read_counts, read_standings
 from autopeft.store.tables import (
     ArtifactRow,
     FrontMemberRow,
@@ -97,7 +103,9 @@ class Repository:
 
     # Studies
 
-    def create_study(self, name: str, settings: dict[str, Any], limit: int, space: str) -> Study:
+    def create_study(
+        self, name: str, settings: dict[str, Any], limit: int, space: str, *, owner: str = ""
+    ) -> Study:
         """Store a new study.
 
         Args:
@@ -105,13 +113,16 @@ class Repository:
             settings: What the results depend on; JSON.
             limit: The budget in trainable parameters.
             space: The space's name.
+            owner: Login name of who asks for it.
 
         Raises:
             StudyError: There is a study of that name already, or none may be called so.
         """
         if refused := objection(name):
             raise StudyError(refused, "Choose another name.")
-        row = StudyRow(name=name, settings=settings, parameter_limit=limit, space=space, created_at=now())
+        row = StudyRow(
+            name=name, settings=settings, parameter_limit=limit, space=space, created_at=now(), owner=owner
+        )
         try:
             with self._writing() as session:
                 session.add(row)
@@ -122,6 +133,7 @@ class Repository:
                 f"there is already a study '{name}'.", "Continue it, or choose another name."
             ) from None
 
+    @tried_again
     def find_study(self, name: str) -> Study | None:
         """The study of that name, or None."""
         with self._reading() as session:
@@ -141,11 +153,13 @@ class Repository:
             raise StudyError(f"unknown study '{name}': known are {listed}.", nearest(name, known))
         return study
 
+    @tried_again
     def studies(self) -> list[Study]:
         """Every study, newest first."""
         with self._reading() as session:
             return [to_study(row) for row in session.scalars(select(StudyRow).order_by(StudyRow.id.desc()))]
 
+    @tried_again
     def set_reference_score(self, study_id: int, score: float) -> bool:
         """Set the score from which hypervolume is counted, once: hypervolumes must stay comparable.
 
@@ -164,6 +178,7 @@ class Repository:
             study.reference_score = score
             return True
 
+    @tried_again
     def note_asked(self, study_id: int, asked: dict[str, Any]) -> None:
         """Note in a study's settings how much was last asked for; see `autopeft.settings.ASKED`."""
         with self._writing() as session:
@@ -172,6 +187,7 @@ class Repository:
 
     # Drivers: several may run one study
 
+    @tried_again
     def join(self, study_id: int, *, owner: str, host: str, pid: int) -> None:
         """Enter a driver of a study, so that it can claim trials; what is RUNNING and nobody's waits again.
 
@@ -184,16 +200,19 @@ class Repository:
             _locked_study(session, study_id)
             lease.join(session, study_id, owner, host, pid)
 
+    @tried_again
     def beat(self, owner: str) -> bool:
         """Note that a driver lives. False: the others have given it up, and have its trials; it may join again."""
         with self._writing() as session:
             return lease.beat(session, owner)
 
+    @tried_again
     def drivers(self, study_id: int) -> list[lease.Member]:
         """The drivers of a study; a `lease.Lookout` says which of them are gone."""
         with self._reading() as session:
             return lease.members(session, study_id)
 
+    @tried_again
     def bury(self, study_id: int, member: lease.Member, *, retries: int) -> bool:
         """Take a driver away that is gone. Its trials wait again; those that it trained count a loss, as of `lose`.
 
@@ -204,6 +223,7 @@ class Repository:
             _locked_study(session, study_id)
             return lease.bury(session, study_id, member, retries)
 
+    @tried_again
     def leave(self, study_id: int, owner: str) -> None:
         """Take a driver away that ends of itself; its trials that are not final wait again, and lose nothing."""
         with self._writing() as session:
@@ -250,10 +270,36 @@ class Repository:
         Returns:
             None, and nothing is stored, if the study has this trial already, or as many as it may have.
         """
+        if self._has(study_id, kind, configuration, seed):
+            return None
+        return self._propose(study_id, kind, configuration, trainable, seed, owner, at_most)
+
+    @tried_again
+    def _has(self, study_id: int, kind: TrialKind, configuration: Configuration, seed: int) -> bool:
+        with self._reading() as session:
+            return _find(session, study_id, kind, configuration, seed) is not None
+
+    @tried_again
+    def _propose(
+        self,
+        study_id: int,
+        kind: TrialKind,
+        configuration: Configuration,
+        trainable: int,
+        seed: int,
+        owner: str | None,
+        at_most: int | None,
+    ) -> Trial | None:
+        # The study was without this trial, and an owner proposes one at a time: one that is its own by now is of this very call.
         with self._writing() as session:
             _locked_study(session, study_id)
-            if _find(session, study_id, kind, configuration, seed) is not None:
-                return None
+            number = _find(session, study_id, kind, configuration, seed)
+            if number is not None:
+                of_number = (TrialRow.study_id == study_id) & (TrialRow.number == number)
+                of_this = (
+                    of_number & (TrialRow.claimed_by == owner) & (TrialRow.status == TrialStatus.WAITING)
+                )
+                return next(iter(read_trials(session, of_this)), None)
             if at_most is not None:
                 of_kind = (TrialRow.study_id == study_id) & (TrialRow.kind == kind)
                 there = session.scalar(select(func.count()).select_from(TrialRow).where(of_kind)) or 0
@@ -263,23 +309,32 @@ class Repository:
 
     def claim(self, study_id: int, owner: str) -> Trial | None:
         """The first WAITING trial that no driver has, claimed for this one; None if there is none."""
-        free = (
-            (TrialRow.study_id == study_id)
-            & (TrialRow.status == TrialStatus.WAITING)
-            & TrialRow.claimed_by.is_(None)
-        )
-        first = select(TrialRow).where(free).order_by(TrialRow.number).limit(1)
+        while True:
+            first = self._free_trial(study_id)
+            if first is None:
+                return None
+            claimed = self._claim(study_id, first, owner)
+            if claimed is not None:
+                return claimed
+
+    @tried_again
+    def _free_trial(self, study_id: int) -> int | None:
+        waiting = (TrialRow.study_id == study_id) & (TrialRow.status == TrialStatus.WAITING)
+        free = select(TrialRow.id).where(waiting, TrialRow.claimed_by.is_(None))
         with self._reading() as session:
-            if session.scalar(first) is None:
-                return None  # the most frequent answer, without a lock
+            return session.scalar(free.order_by(TrialRow.number).limit(1))
+
+    @tried_again
+    def _claim(self, study_id: int, trial_id: int, owner: str) -> Trial | None:
+        # The trial was nobody's, and an owner claims one at a time: if it is its own by now, it is so by this very call.
         with self._writing() as session:
             _locked_study(session, study_id)
-            row = session.scalar(first.with_for_update(key_share=True))
-            if row is None:
+            row = _locked_trial(session, trial_id)
+            if row.status != TrialStatus.WAITING or row.claimed_by not in (None, owner):
                 return None
             row.claimed_by = owner
             session.flush()
-            return read_trials(session, TrialRow.id == row.id)[0]
+            return read_trials(session, TrialRow.id == trial_id)[0]
 
     def start_trial(self, trial_id: int, owner: str | None = None) -> Trial:
         """Put a WAITING trial to RUNNING, one attempt further; what earlier attempts reported stays.
@@ -291,20 +346,29 @@ class Repository:
         Raises:
             TakenError: The trial is not WAITING, or is not claimed by this driver.
         """
+        before = self.trial_by_id(trial_id)
+        return self._start(trial_id, owner, before.attempt if before.status is TrialStatus.WAITING else None)
+
+    @tried_again
+    def _start(self, trial_id: int, owner: str | None, before: int | None) -> Trial:
         with self._writing() as session:
             row = _locked_trial(session, trial_id)
-            if row.status != TrialStatus.WAITING:
-                raise TakenError(f"trial {row.number} cannot be started: it is {row.status}.")
-            if row.claimed_by != owner:
-                raise TakenError(
-                    f"trial {row.number} cannot be started: it is another driver's, or was given up."
-                )
-            row.status = TrialStatus.RUNNING
-            row.attempt += 1
-            row.started_at = now()
-            session.flush()
+            # It waited after so many attempts, and an owner starts a trial once: the next attempt, if its own, is this very call's.
+            begun = row.status == TrialStatus.RUNNING and before is not None and row.attempt == before + 1
+            if not (begun and owner is not None and row.claimed_by == owner):
+                if row.status != TrialStatus.WAITING:
+                    raise TakenError(f"trial {row.number} cannot be started: it is {row.status}.")
+                if row.claimed_by != owner:
+                    raise TakenError(
+                        f"trial {row.number} cannot be started: it is another driver's, or was given up."
+                    )
+                row.status = TrialStatus.RUNNING
+                row.attempt += 1
+                row.started_at = now()
+                session.flush()
             return read_trials(session, TrialRow.id == trial_id)[0]
 
+    @tried_again
     def report(
         self, trial_id: int, rung: int, values: Mapping[str, float], *, attempt: int | None = None
     ) -> bool:
@@ -333,6 +397,7 @@ class Repository:
             _measure(session, trial_id, rung, values)
             return True
 
+    @tried_again
     def complete(
         self,
         trial_id: int,
@@ -380,6 +445,7 @@ class Repository:
                 session.add(ArtifactRow(trial_id=trial_id, folder=artifact, created_at=now()))
             return True
 
+    @tried_again
     def fail(self, trial_id: int, reason: str, *, attempt: int | None = None) -> bool:
         """End a trial as FAILED; what it reported stays.
 
@@ -397,6 +463,7 @@ class Repository:
             _end(row, TrialStatus.FAILED, reason)
             return True
 
+    @tried_again
     def stop(self, trial_id: int, *, attempt: int | None = None) -> bool:
         """End a trial as STOPPED, because others do better at the rung that it has reached; what it reported stays.
 
@@ -419,16 +486,23 @@ class Repository:
             _end(row, TrialStatus.STOPPED)
             return True
 
-    def requeue(self, trial_id: int) -> bool:
-        """Put a RUNNING trial back to WAITING, for any driver to claim. False if it was not RUNNING."""
+    @tried_again
+    def requeue(self, trial_id: int, *, attempt: int | None = None) -> bool:
+        """Put a RUNNING trial back to WAITING, for any driver to claim. False if it was not RUNNING.
+
+        Args:
+            trial_id: The trial.
+            attempt: See `report`.
+        """
         with self._writing() as session:
             row = _locked_trial(session, trial_id)
-            if row.status != TrialStatus.RUNNING:
+            if row.status != TrialStatus.RUNNING or not _takes(row, attempt):
                 return False
             row.status = TrialStatus.WAITING
             row.claimed_by = None
             return True
 
+    @tried_again
     def lose(self, trial_id: int, reason: str, *, retries: int, attempt: int | None = None) -> bool:
         """Put a RUNNING trial whose worker is gone back to WAITING, for any driver to claim, at most `retries` times.
 
@@ -484,6 +558,7 @@ class Repository:
                 row.claimed_by, row.losses = None, 0
             return chosen
 
+    @tried_again
     def trials(self, study_id: int, numbers: Collection[int] | None = None) -> list[Trial]:
         """Every trial of a study, or those of these numbers, by number."""
         of_study = TrialRow.study_id == study_id
@@ -492,6 +567,20 @@ class Repository:
                 session, of_study if numbers is None else of_study & TrialRow.number.in_(numbers)
             )
 
+    def follow(self, study_id: int) -> FollowedTrials:
+        """For who asks for `trials` again and again: reads only what may have changed since the last time."""
+        return FollowedTrials(study_id, self._reading)
+
+    @tried_again
+    def trial_by_id(self, trial_id: int) -> Trial:
+        """One trial by its identity."""
+        with self._reading() as session:
+            found = read_trials(session, TrialRow.id == trial_id)
+        if not found:
+            raise _no_trial(trial_id)
+        return found[0]
+
+    @tried_again
     def trial(self, study_id: int, number: int) -> Trial:
         """One trial of a study.
 
@@ -507,12 +596,14 @@ class Repository:
         known = "it has none yet" if last is None else f"they are 0 to {last}"
         raise StudyError(f"there is no trial {number} in the study: {known}.")
 
+    @tried_again
     def trials_of(self, study_id: int, configuration: Configuration) -> list[Trial]:
         """The trials of a study with this configuration, of every kind and seed, by number."""
         same = TrialRow.configuration_key == configuration.key
         with self._reading() as session:
             return read_trials(session, (TrialRow.study_id == study_id) & same)
 
+    @tried_again
     def standing(self, study_id: int, front_of: Collection[TrialKind]) -> Standing:
         """What a study has come to; of a large one, this reads few trials.
 
@@ -523,37 +614,47 @@ class Repository:
         with self._reading() as session:
             found = read_standings(session, front_of, study_id)
         if not found:
-            raise StudyError(f"there is no study with the id {study_id}.")
+            raise _no_study(study_id)
         return found[0]
 
-    def standings(self, front_of: Collection[TrialKind]) -> list[Standing]:
-        """What every study has come to, the newest first; see `standing`."""
-        with self._reading() as session:
-            return read_standings(session, front_of)
+    @tried_again
+    def standings(
+        self, front_of: Collection[TrialKind], compared_by: Callable[[Study], Collection[str]]
+    ) -> list[Standing]:
+        """What every study has come to, the newest first; see `standing`.
 
+        Args:
+            front_of: Kinds whose trials can be members of a front.
+            compared_by: The objectives of a study that its trials are asked for, its score among them; they come without others,
+                and without details.
+        """
+        with self._reading() as session:
+            return read_standings(session, front_of, compared_by=compared_by)
+
+    @tried_again
     def columns(self, study_id: int, objectives: Sequence[str]) -> list[tuple[Any, ...]]:
         """A study's trials without their configurations, a row each; see `autopeft.store.columns.read_columns`."""
         with self._reading() as session:
             return read_columns(session, study_id, objectives)
 
+    @tried_again
     def version(self, study_id: int | None = None) -> tuple[Any, ...]:
         """Another one whenever a study has changed, or any study; see `autopeft.store.columns.read_version`."""
         with self._reading() as session:
             return read_version(session, study_id)
 
-    def count(self, study_id: int, kind: TrialKind) -> dict[TrialStatus, int]:
-        """How many trials of a kind stand where; every status is in it."""
+    @tried_again
+    def counts(self, study_id: int) -> Counts:
+        """How many trials of each kind stand where; every kind and every status is in it."""
         with self._reading() as session:
-            found = session.execute(
-                select(TrialRow.status, func.count())
-                .where(TrialRow.study_id == study_id, TrialRow.kind == kind)
-                .group_by(TrialRow.status)
-            ).all()
-        counted = {TrialStatus(status): n for status, n in found}
-        return {status: counted.get(status, 0) for status in TrialStatus}
+            found = read_counts(session, study_id)
+        if not found:
+            raise _no_study(study_id)
+        return found[study_id]
 
     # Fronts
 
+    @tried_again
     def record_front(
         self,
         study_id: int,
@@ -613,16 +714,19 @@ class Repository:
             )
             return True
 
+    @tried_again
     def fronts(self, study_id: int) -> list[Front]:
         """Every stored front of a study, in order."""
         with self._reading() as session:
             return read_fronts(session, study_id)
 
+    @tried_again
     def last_front(self, study_id: int) -> Front | None:
         """The front of a study as it was stored last; None before the first."""
         with self._reading() as session:
             return read_last_front(session, study_id)
 
+    @tried_again
     def hypervolumes(self) -> dict[int, list[float]]:
         """By study: the hypervolumes of its stored fronts, in order; studies without a front are not in it."""
         found: dict[int, list[float]] = {}
@@ -655,17 +759,25 @@ class Repository:
 # both locks takes the study's first, or two transactions could wait for each other.
 
 
+def _no_study(study_id: int) -> StudyError:
+    return StudyError(f"there is no study with the id {study_id}.")
+
+
+def _no_trial(trial_id: int) -> StudyError:
+    return StudyError(f"there is no trial with the id {trial_id}.")
+
+
 def _locked_study(session: Session, study_id: int) -> StudyRow:
     row = session.get(StudyRow, study_id, with_for_update={"key_share": True})
     if row is None:
-        raise StudyError(f"there is no study with the id {study_id}.")
+        raise _no_study(study_id)
     return row
 
 
 def _locked_trial(session: Session, trial_id: int) -> TrialRow:
     row = session.get(TrialRow, trial_id, with_for_update={"key_share": True})
     if row is None:
-        raise StudyError(f"there is no trial with the id {trial_id}.")
+        raise _no_trial(trial_id)
     return row
 
 

@@ -40,6 +40,7 @@ class StudyRow(Base):
     reference_score: Mapped[float | None]
     created_at: Mapped[str] = mapped_column(String(32))
     front_complete: Mapped[int | None]
+    owner: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class DriverRow(Base):
@@ -126,7 +127,7 @@ class FrontMemberRow(Base):
 
 
 class JobRow(Base):
-    """A search that a server is to run; see `nouns.Job`. The server's heartbeat tells whether it is still there."""
+    """A search that a server is to run; see `nouns.Job`. `beats` counts the heartbeats of servers that have had it."""
 
     __tablename__ = "job"
     __table_args__ = (Index(None, "state", "priority"),)
@@ -142,7 +143,7 @@ class JobRow(Base):
     server_host: Mapped[str] = mapped_column(Text)
     server_pid: Mapped[int]
     server_start: Mapped[str] = mapped_column(Text)
-    heartbeat_at: Mapped[str | None] = mapped_column(String(32))
+    beats: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     log: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[str] = mapped_column(String(32))

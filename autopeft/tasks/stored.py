@@ -4,6 +4,7 @@ Only arrays and JSON are written. A file that cannot be written is no failure: t
 """
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,20 +67,26 @@ def encoded_once(folder: Path, make: Callable[[], Encoded], preprocessor: Any) -
         make: Encodes it.
         preprocessor: That pads texts.
     """
+    encoded: Encoded | None = None
+    beside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not (folder / _DESCRIBED).exists():
+            if not folder.exists():
                 encoded = make()
-                _write(encoded, folder)
+                _write(encoded, beside)
+                beside.rename(
+                    folder
+                )  # so it is there as a whole, and what others have mapped is never written to
             return _read(folder, preprocessor)
-    except OSError:  # no room, or a folder that is being taken away
-        shutil.rmtree(folder, ignore_errors=True)
-        return make()
+    except OSError:  # no room, or a folder that is being taken away, with the lock in it
+        return make() if encoded is None else encoded
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _write(encoded: Encoded, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True)
     described: dict[str, Any]
     if isinstance(encoded, EncodedImages):
         described = {"kind": "images"}
@@ -94,7 +101,7 @@ def _write(encoded: Encoded, folder: Path) -> None:
         _write_ragged(folder, "targets", encoded.targets)
     if not isinstance(encoded, EncodedSequences):
         np.save(folder / "labels.npy", encoded.labels.numpy())
-    (folder / _DESCRIBED).write_text(json.dumps(described), encoding="utf-8")  # the last: now it is whole
+    (folder / _DESCRIBED).write_text(json.dumps(described), encoding="utf-8")
 
 
 def _write_ragged(folder: Path, name: str, rows: Sequence[Sequence[int]]) -> None:

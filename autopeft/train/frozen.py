@@ -255,9 +255,11 @@ class FrozenLayers:
                 rows[torch.cat(at)] = states[mask.bool()].cpu()
         assert rows is not None
         path = self._path(split, depth)
-        self._temporary.replace(path)
         described = {"shape": list(rows.shape), "dtype": str(rows.dtype).removeprefix("torch.")}
-        path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
+        # A worker that ends takes the folder away for all: what is mapped here stays, only nobody else finds it.
+        with contextlib.suppress(OSError):
+            self._temporary.replace(path)
+            path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
         return HiddenStates(rows, starts, lengths)
 
     def _deepest_before(self, split: str, data: Encoded, depth: int) -> tuple[int, HiddenStates | None]:
@@ -270,18 +272,18 @@ class FrozenLayers:
     def _new(self, path: Path, shape: list[int], dtype: torch.dtype) -> torch.Tensor | None:
         """A tensor in a new file, the room for which is there; None if it is not."""
         size = math.prod(shape) * dtype.itemsize
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if not self._room(size):
-            return None
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._room(size):
+                return None
             with path.open("wb") as file:
                 os.posix_fallocate(
                     file.fileno(), 0, size
                 )  # a full disk would end the process at the first write
-        except OSError:
+            return _mapped(path, shape, dtype)
+        except OSError:  # it is full, or the folder is just being taken away
             path.unlink(missing_ok=True)
             return None
-        return _mapped(path, shape, dtype)
 
     def _room(self, size: int) -> bool:
         """Make room for so many bytes; files that were not used for longest go first."""

@@ -43,6 +43,7 @@ table = pd.DataFrame(
         "model": line["model"],
         "data": line["data"],
         "space": line["space"],
+        "owner": line["owner"],
         "failed": line["failed"],
         "created": line["created_at"],
     }
@@ -55,7 +56,7 @@ states = middle.pills("State", _STATES, selection_mode="multi", default=None)
 datasets = right.multiselect("Data", sorted(table["data"].unique()))
 shown = table
 if wanted:
-    text = table[["study", "model", "data", "space"]].astype(str).agg(" ".join, axis=1).str.lower()
+    text = table[["study", "model", "data", "space", "owner"]].astype(str).agg(" ".join, axis=1).str.lower()
     shown = shown[text.str.contains(wanted.lower(), regex=False)]
 if states:
     shown = shown[shown["state"].isin(states)]
@@ -84,6 +85,7 @@ chosen = st.dataframe(
         "model": "Model",
         "data": "Data",
         "space": "Space",
+        "owner": "Owner" if table["owner"].nunique() > 1 else None,  # of one alone it is noise
         "failed": "Failed",
         "created": st.column_config.DatetimeColumn("Created", format="YYYY-MM-DD HH:mm"),
     },

@@ -38,7 +38,7 @@ def test_a_large_study_waits_on_its_front_and_not_on_its_trials(tmp_path: Path) 
             "before_cursor_execute",
             lambda c, cursor, statement, parameters, *rest: statements.append((statement, parameters)),
         )
-        repository.standings(FOUND)
+        repository.standings(FOUND, lambda _: ("score",))
         repository.trials_of(study.id, standing.trials[0].configuration)
         with repository._engine.connect() as connection:
             plans = [

@@ -209,6 +209,18 @@ def test_the_studies(db: str) -> None:
     assert (told["name"], told["complete"]) == ("digits", 5)
 
 
+def test_who_has_asked_for_studies_is_told_where_they_are_several(db: str) -> None:
+    assert "Owner" not in run("studies", "--db", db).stdout
+    with Repository.open(db) as repository:
+        settings = dict(repository.get_study("digits").settings)
+        repository.create_study("adas", settings, 1_000, "autopeft", owner="ada")
+    lines = [line.split() for line in run("studies", "--db", db).stdout.splitlines() if line.strip()]
+    assert lines[0][:2] == ["Study", "Owner"]
+    assert [line[:2] for line in lines[2:]] == [["adas", "ada"], ["digits", "–"]]
+    told = json.loads(run("studies", "--db", db, "--json").stdout)
+    assert [line["owner"] for line in told] == ["ada", ""]
+
+
 def test_no_study_yet(tmp_path: Path) -> None:
     result = run("studies")
     assert (result.exit_code, result.stdout) == (0, "No study yet. `autopeft search` starts one.\n")

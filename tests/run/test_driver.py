@@ -362,7 +362,7 @@ def test_without_rungs_all_are_trained_to_the_end(repository: Repository, tmp_pa
         assert driver.reported(trial.id, answer(1, score, last=False))
         driver.reported(trial.id, answer(2, score, last=True))
     driver.close()
-    assert repository.count(driver.study.id, TrialKind.SEARCH)[TrialStatus.COMPLETE] == 5
+    assert repository.counts(driver.study.id)[TrialKind.SEARCH][TrialStatus.COMPLETE] == 5
 
 
 def test_baselines_are_never_stopped(repository: Repository, tmp_path: Path) -> None:

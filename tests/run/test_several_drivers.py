@@ -175,7 +175,7 @@ def test_drivers_in_parallel_make_as_many_as_were_wanted(repository: Repository,
     assert [t.number for t in trials] == list(range(12))
     assert all(t.status is TrialStatus.COMPLETE and t.attempt == 1 for t in trials)
     assert len({t.configuration.key for t in trials}) == 12
-    assert repository.count(drivers[0].study.id, TrialKind.SEARCH)[TrialStatus.COMPLETE] == 12
+    assert repository.counts(drivers[0].study.id)[TrialKind.SEARCH][TrialStatus.COMPLETE] == 12
     last = repository.standing(drivers[0].study.id, FOUND).front
     assert last is not None
     assert last.members == tuple(t.number for t in search_front(trials))

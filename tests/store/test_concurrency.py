@@ -114,7 +114,7 @@ def test_no_more_are_proposed_than_are_wanted(repository: Repository, study: Stu
     with ThreadPoolExecutor(8) as pool:
         numbers = [number for found in pool.map(propose, range(8)) for number in found]
     assert sorted(numbers) == list(range(1, 11))
-    assert repository.count(study.id, TrialKind.SEARCH)[TrialStatus.RUNNING] == 10
+    assert repository.counts(study.id)[TrialKind.SEARCH][TrialStatus.RUNNING] == 10
 
 
 def test_a_front_of_the_past_is_not_stored(repository: Repository, study: Study) -> None:

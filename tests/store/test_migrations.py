@@ -10,8 +10,8 @@ from postgres import Postgres
 from sqlalchemy import inspect
 
 from autopeft.errors import StudyError
-from autopeft.nouns import Configuration, TrialKind, TrialStatus
-from autopeft.store import Repository, upgrade
+from autopeft.nouns import Configuration, JobState, TrialKind, TrialStatus
+from autopeft.store import Lookout, Repository, queue, upgrade
 from autopeft.store.engine import connect
 from autopeft.store.schema import _migrations
 from autopeft.store.tables import Base
@@ -57,6 +57,7 @@ def test_a_database_of_the_first_version_goes_on(first: Path) -> None:
     with Repository.open(str(first)) as repository:
         study = repository.get_study("digits")
         assert (study.settings["budget"], study.limit, study.reference_score) == ("0.5%", 1000, 0.625)
+        assert study.owner == ""  # nobody had written it down
         trials = repository.trials(study.id)
         head, best, failed, stopped, running, waiting = trials
         assert (head.scores, head.score, head.measurements) == (
@@ -108,6 +109,38 @@ def test_a_server_of_the_first_version_is_upgraded(postgres: Postgres) -> None:
     with Repository.open(url) as repository:
         test_the_migrations_make_exactly_the_models_tables(repository)
         assert [study.name for study in repository.studies()] == ["s"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_queue_of_the_third_revision_goes_on(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/third.db"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres").create("third_revision")
+    engine = connect(url)
+    with engine.begin() as connection:
+        config, *_ = _migrations()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.exec_driver_sql(
+            "INSERT INTO job (study, arguments, folder, owner, priority, state, server_host, server_pid, server_start, "
+            "heartbeat_at, log, reason, created_at) VALUES ('s', '[\"--seed\", \"1\"]', '/f', 'me', 2, 'running', 'there', 7, "
+            "'5', '2026-11-01T00:00:00.000+00:00', '/log', '', '2026-11-01T00:00:00.000+00:00')"
+        )
+    engine.dispose()
+    assert upgrade(url)[0] == "0003"
+    with Repository.open(url) as repository:
+        test_the_migrations_make_exactly_the_models_tables(repository)
+        (job,) = queue.jobs(repository)
+        assert (job.study, job.arguments, job.owner, job.state) == (
+            "s",
+            ("--seed", "1"),
+            "me",
+            JobState.RUNNING,
+        )
+        lookout = Lookout("here", patience=2)
+        assert [len(queue.free(repository, lookout)) for _ in range(3)] == [0, 0, 1]  # silent
 
 
 def test_opening_again_changes_nothing(repository: Repository) -> None:

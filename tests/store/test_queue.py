@@ -6,13 +6,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
 
 from autopeft.errors import StudyError
 from autopeft.nouns import Job, JobState
-from autopeft.store import Repository, queue
+from autopeft.store import Lookout, Repository, queue
 from autopeft.store.queue import Server
-from autopeft.store.tables import JobRow
+
+from .conftest import on_postgres
+from .test_again import lose_answers
 
 HERE = Server("here", os.getpid())
 
@@ -115,6 +116,11 @@ def test_an_unknown_study_is_told_which_have_jobs(repository: Repository) -> Non
             ask()
 
 
+def free(repository: Repository, host: str) -> list[Job]:
+    """One look, by who has not looked before."""
+    return queue.free(repository, Lookout(host, patience=1))
+
+
 def test_jobs_of_a_process_that_is_gone_wait_again(repository: Repository) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         server = Server("here", child.pid)
@@ -123,20 +129,55 @@ def test_jobs_of_a_process_that_is_gone_wait_again(repository: Repository) -> No
         assert take(repository, server)
         assert take(repository, server)
         queue.wish(repository, "paused", JobState.PAUSED)
-        assert queue.free(repository, "here") == []
+        assert free(repository, "here") == []
         child.kill()
-    assert queue.free(repository, "elsewhere") == []  # from there its heartbeat counts, which is fresh
-    freed = {job.study: job.state for job in queue.free(repository, "here")}
+    assert free(repository, "elsewhere") == []  # from there its heartbeats count
+    freed = {job.study: job.state for job in free(repository, "here")}
     assert freed == {"on": JobState.WAITING, "paused": JobState.PAUSED}
 
 
-def test_from_elsewhere_the_heartbeat_counts(repository: Repository) -> None:
+@pytest.mark.parametrize("moment", ["1999-12-31T23:59:59.999Z", "2099-01-01T00:00:00.000Z"])
+def test_from_elsewhere_heartbeats_count_and_no_clock(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    there, lookout = Server("there", 1), Lookout("here", patience=3)
     submit(repository, "s")
-    assert take(repository, Server("there", 1))
-    assert queue.free(repository, "here") == []
-    with repository._writing() as session:
-        session.execute(update(JobRow).values(heartbeat_at="2020-01-01T00:00:00.000+00:00"))
-    assert [job.study for job in queue.free(repository, "here")] == ["s"]
+    job = take(repository, there)
+    assert job is not None
+    assert [queue.free(repository, lookout) for _ in range(3)] == [[], [], []]
+    monkeypatch.setattr(queue, "now", lambda: moment)
+    assert queue.beat(repository, there, job)  # in the last moment
+    assert [[one.study for one in queue.free(repository, lookout)] for _ in range(4)] == [[], [], [], ["s"]]
+    assert queue.beat(repository, there, job) is None
+    assert take(repository) is not None  # somebody else's now, whose beats are new
+    assert [queue.free(repository, lookout) for _ in range(3)] == [[], [], []]
+
+
+def test_a_server_that_gives_a_sign_of_life_in_the_midst_keeps_its_job(repository: Repository) -> None:
+    there = Server("there", 1)
+    submit(repository, "s")
+    job = take(repository, there)
+    assert job is not None
+    (seen,) = queue._running(repository)
+    assert queue.beat(repository, there, job)
+    assert queue._free(repository, seen) is None
+    assert queue.get_job(repository, "s").state is JobState.RUNNING
+
+
+@on_postgres
+def test_a_job_that_was_taken_though_its_server_did_not_hear_of_it_is_its_own(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(repository, "a")
+    submit(repository, "b")
+    lose_answers(repository, monkeypatch)
+    taken = [take(repository) for _ in range(3)]
+    assert [job and job.study for job in taken] == ["a", "b", None]
+    assert taken[0] is not None
+    assert queue.beat(repository, HERE, taken[0])
+    assert not queue.end(repository, HERE, taken[0], JobState.DONE)  # it was done a moment before
+    assert queue.get_job(repository, "a").state is JobState.DONE
+    assert free(repository, "here") == []
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201])

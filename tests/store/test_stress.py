@@ -36,7 +36,7 @@ WRITER = textwrap.dedent("""
                 )
             if trial is None:
                 refused += 1
-                counts = repository.count(study.id, TrialKind.SEARCH)
+                counts = repository.counts(study.id)[TrialKind.SEARCH]
                 if sum(counts.values()) == wanted and counts["waiting"] == 0:
                     break
                 continue

@@ -14,8 +14,9 @@ from .conftest import on_sqlite
 
 def test_a_study_is_read_back_as_it_was_made(repository: Repository) -> None:
     settings = {"task": {"columns": ["a", "b"]}, "budget": "0.5%", "ünï": None}
-    made = repository.create_study("my study", settings, limit=5000, space="lora")
+    made = repository.create_study("my study", settings, limit=5000, space="lora", owner="ada")
     assert made.settings == settings
+    assert made.owner == "ada"
     assert list(made.settings) == list(settings)
     assert (made.limit, made.space, made.reference_score) == (5000, "lora", None)
     assert made.created_at.endswith("+00:00")

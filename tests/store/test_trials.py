@@ -213,14 +213,14 @@ def test_trials_are_counted_by_kind(repository: Repository, add: Add, study: Stu
     repository.fail(add(2).id, "x")
     repository.start_trial(add(3).id)
     add(1, kind=TrialKind.LORA_QV)
-    assert repository.count(study.id, TrialKind.SEARCH) == {
+    assert repository.counts(study.id)[TrialKind.SEARCH] == {
         TrialStatus.WAITING: 1,
         TrialStatus.RUNNING: 1,
         TrialStatus.COMPLETE: 0,
         TrialStatus.STOPPED: 0,
         TrialStatus.FAILED: 1,
     }
-    assert sum(repository.count(study.id, TrialKind.HEAD_ONLY).values()) == 0
+    assert sum(repository.counts(study.id)[TrialKind.HEAD_ONLY].values()) == 0
 
 
 def test_reading_trials_takes_as_many_queries_for_many_as_for_one(

@@ -1,5 +1,6 @@
 """Encoded splits in files."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -78,3 +79,25 @@ def test_a_full_disk_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert encoded_once(tmp_path / "split", lambda: images, None) is images
     assert not (tmp_path / "split").exists()
     assert np.isfinite(images.pixel_values.numpy()).all()
+
+
+def test_who_reads_a_split_keeps_it_when_its_folder_is_taken_away_and_made_anew(tmp_path: Path) -> None:
+    """A worker that ends takes the folder away, with the lock in it that another one holds."""
+    cache, labels = tmp_path / "cache", torch.tensor([0, 1])
+    ours, theirs = (EncodedImages(torch.full((2, 3, 4, 4), float(n)), labels) for n in (1, 2))
+    read: list[Encoded] = []
+
+    def make() -> Encoded:
+        shutil.rmtree(cache)
+        other = threading.Thread(
+            target=lambda: read.append(encoded_once(cache / "split", lambda: theirs, None))
+        )
+        other.start()
+        other.join()
+        return ours
+
+    found = encoded_once(cache / "split", make, None)
+    for one, whole in ((found, ours), (read[0], theirs)):
+        assert isinstance(one, EncodedImages)
+        assert torch.equal(one.pixel_values, whole.pixel_values)
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == ["split"]

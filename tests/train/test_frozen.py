@@ -2,9 +2,11 @@
 
 import json
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,6 +122,40 @@ def test_one_that_is_half_written_is_no_file(tmp_path: Path, minilm_folder: Path
     assert again is not None
     assert torch.equal(first.rows, again.rows)
     assert json.loads((tmp_path / "train-2.json").read_text())["shape"] == list(first.rows.shape)
+
+
+@pytest.mark.parametrize("after", ["first batch", "all batches"])
+def test_a_folder_that_another_worker_takes_away_meanwhile_costs_nothing(
+    tmp_path: Path, minilm_folder: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    bench = prepare(tmp_path, str(minilm_folder), None)
+    data, cache = bench.data["train"], tmp_path / "cache"
+    wanted = FrozenLayers(bench.backbone, tmp_path / "other").states("train", data, 2)
+    layers = FrozenLayers(bench.backbone, cache)
+    monkeypatch.setattr(layers, "_batch", 25 if after == "first batch" else 60)
+    new = layers._new
+
+    def taken_away(*args: Any) -> torch.Tensor | None:
+        found = new(*args)
+        if after == "all batches":
+            shutil.rmtree(cache)
+        else:
+            bench.backbone.model.register_forward_pre_hook(
+                lambda *_: shutil.rmtree(cache, ignore_errors=True)
+            )
+        return found
+
+    monkeypatch.setattr(layers, "_new", taken_away)
+    found = layers.states("train", data, 2)
+    assert wanted is not None
+    assert found is not None
+    assert torch.allclose(found.rows, wanted.rows, atol=1e-5)
+    assert not cache.exists()
+    monkeypatch.undo()
+    assert layers.states("train", data, 2) is found
+    bench.backbone.model._forward_pre_hooks.clear()
+    assert layers.states("train", data, 3) is not None
+    assert (cache / "train-3.bin").exists()  # made anew by who still needs it
 
 
 def test_files_have_a_bound(tmp_path: Path, minilm_folder: Path) -> None:
