@@ -291,6 +291,15 @@ def test_who_has_no_token_sees_nothing(browser: Browser, folder: Path) -> None:
         assert served.end() in (0, 130, -signal.SIGINT)
 
 
+def test_where_others_can_reach_it_a_token_is_made_up(folder: Path) -> None:
+    served = Served(folder, "--host", "0.0.0.0")
+    try:
+        assert "?token=" in served.said
+        assert len(served.said.split("?token=")[1].split(";")[0]) >= 20
+    finally:
+        served.end()
+
+
 def test_a_report_opens_by_itself(browser: Browser, folder: Path) -> None:
     done = autopeft(folder, "report", "small", "--to", "small.html")
     assert done.returncode == 0, done.stderr
