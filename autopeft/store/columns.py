@@ -41,6 +41,22 @@ def _last_value(objective: str) -> ScalarSelect[Any]:
     return of_trial.order_by(MeasurementRow.rung.desc()).limit(1).scalar_subquery()
 
 
+def read_stops(session: Session, study_id: int) -> dict[int, int]:
+    """After how many epochs trials were stopped: rung to the number of trials that it was the last one of."""
+    last = (
+        select(func.max(MeasurementRow.rung).label("rung"))
+        .join(TrialRow, TrialRow.id == MeasurementRow.trial_id)
+        .where(
+            TrialRow.study_id == study_id,
+            TrialRow.status == TrialStatus.STOPPED,
+            MeasurementRow.objective == SCORE,
+        )
+        .group_by(TrialRow.id)
+        .subquery()
+    )
+    return {rung: n for rung, n in session.execute(select(last.c.rung, func.count()).group_by(last.c.rung))}
+
+
 def read_version(session: Session, study_id: int | None) -> tuple[Any, ...]:
     """What is another one whenever something has changed that is shown of a study; of all studies, if none is given.
 

@@ -24,7 +24,7 @@ from autopeft.errors import StudyError, TakenError, nearest
 from autopeft.naming import objection
 from autopeft.nouns import Configuration, Front, Standing, Study, Trial, TrialKind, TrialStatus
 from autopeft.store import lease
-from autopeft.store.columns import read_columns, read_version
+from autopeft.store.columns import read_columns, read_stops, read_version
 from autopeft.store.engine import connect, for_reading, for_writing, is_sqlite, tried_again, unusable
 from autopeft.store.followed import FollowedTrials
 from autopeft.store.place import parse_url
@@ -636,6 +636,12 @@ class Repository:
         """A study's trials without their configurations, a row each; see `autopeft.store.columns.read_columns`."""
         with self._reading() as session:
             return read_columns(session, study_id, objectives)
+
+    @tried_again
+    def stops(self, study_id: int) -> dict[int, int]:
+        """By epoch: how many trials were stopped after it."""
+        with self._reading() as session:
+            return read_stops(session, study_id)
 
     @tried_again
     def version(self, study_id: int | None = None) -> tuple[Any, ...]:

@@ -150,6 +150,13 @@ else:
         st.markdown("**Learning curve**")
         _curves(record)
     with right:
+        if record["confirmations"]:
+            st.markdown("**Seeds**")
+            st.dataframe(
+                pd.DataFrame(record["confirmations"])[["number", "seed", "status", "score"]],
+                hide_index=True,
+                column_config={"number": "trial", "score": st.column_config.NumberColumn(format="%.4f")},
+            )
         st.markdown("**Training settings**")
         st.dataframe(pd.DataFrame(_settings(record).items(), columns=["setting", "value"]), hide_index=True)
     with st.expander("All that was measured", icon=":material/monitoring:"):

@@ -7,10 +7,12 @@ import streamlit as st
 from autopeft.cli.queue import enqueue
 from autopeft.dashboard import database
 from autopeft.dashboard.words import plain, sentence
+from autopeft.dsl.explain import explain
+from autopeft.dsl.finding import find_space
 from autopeft.errors import AutopeftError
 from autopeft.nouns import JobState
 from autopeft.optimize import SAMPLERS
-from autopeft.registry import TRADE_OFF, find_objective, objectives, space_names, space_text
+from autopeft.registry import TRADE_OFF, find_objective, objectives, space_names
 from autopeft.store import Repository, queue
 
 st.title("New search", anchor=False)
@@ -27,7 +29,8 @@ budget = left.text_input(
 trials = right.number_input("Trials of the search", min_value=1, max_value=100_000, value=32)
 space = left.selectbox("Search space", space_names(), index=space_names().index("autopeft"))
 with left.expander("What this space says"):
-    st.code(space_text(space), language="yaml")
+    for line in explain(find_space(space)):
+        st.markdown(f"{'&emsp;' * line.depth}{plain(line.text)}")
 sampler = right.selectbox("Sampler", list(SAMPLERS))
 known = [one for one in objectives().values() if one.searchable]
 further = left.multiselect(

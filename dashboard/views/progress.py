@@ -80,6 +80,15 @@ st.plotly_chart(
     config=CONFIG,
     alt=", ".join(f"{count} {status}" for status, count in became.counts.items() if count),
 )
+stops = repository.stops(study.id)
+if stops:
+    told = ", ".join(f"{n} after epoch {rung}" for rung, n in sorted(stops.items()))
+    st.caption(
+        f"Stopped because others of their size did better: {told}, of {study.settings['training']['epochs']}."
+    )
+drivers = repository.drivers(study.id)
+if drivers:
+    st.caption("Searched by " + plain(", ".join(f"process {one.pid} on {one.host}" for one in drivers)) + ".")
 running = frame[frame["status"] == TrialStatus.RUNNING]
 if len(running):
     now = pd.Timestamp.now(tz="UTC")

@@ -117,3 +117,18 @@ def test_hypervolumes_are_in_the_order_in_which_they_were_found(place: str) -> N
         repository.record_front(study.id, other.number, [trial.number, other.number], 0.5)
         assert repository.hypervolumes() == {study.id: [0.25, 0.5]}
         assert math.isclose(sum(repository.hypervolumes()[study.id]), 0.75)
+
+
+def test_where_trials_were_stopped(place: str) -> None:
+    with Repository.open(place) as repository:
+        study = _study(repository)
+        for size, rungs in ((1, 1), (2, 2), (3, 2), (4, 2)):
+            trial = repository.add_trial(study.id, TrialKind.SEARCH, _configuration(size), 8 * size, 0)
+            repository.start_trial(trial.id)
+            for rung in range(1, rungs + 1):
+                repository.report(trial.id, rung, {"score": 0.5})
+            if size < 4:
+                repository.stop(trial.id)
+            else:
+                repository.complete(trial.id, {}, {})
+        assert repository.stops(study.id) == {1: 1, 2: 2}
