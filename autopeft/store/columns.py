@@ -54,7 +54,8 @@ def read_stops(session: Session, study_id: int) -> dict[int, int]:
         .group_by(TrialRow.id)
         .subquery()
     )
-    return {rung: n for rung, n in session.execute(select(last.c.rung, func.count()).group_by(last.c.rung))}
+    found = session.execute(select(last.c.rung, func.count()).group_by(last.c.rung)).all()
+    return {row[0]: row[1] for row in found}
 
 
 def read_version(session: Session, study_id: int | None) -> tuple[Any, ...]:
