@@ -68,6 +68,7 @@ def dashboard(
         "theme.dark.primaryColor": "#56B4E9",
         "theme.chartCategoricalColors": ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"],
         "runner.magicEnabled": False,  # a text in a script is no output
+        "runner.postScriptGC": False,  # 0.3 s of CPU at each look for something new, once torch has been loaded
         "logger.level": "error",
         "logger.hideWelcomeMessage": True,
     }

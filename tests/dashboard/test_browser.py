@@ -69,6 +69,14 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(autouse=True)
+def _closed(browser: Browser) -> Iterator[None]:
+    """Every page of a test is closed after it: an open one asks for what is new."""
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
 class Served:
     """A dashboard that runs."""
 
