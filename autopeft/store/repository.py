@@ -295,11 +295,11 @@ class Repository:
             _locked_study(session, study_id)
             number = _find(session, study_id, kind, configuration, seed)
             if number is not None:
-                of_number = (TrialRow.study_id == study_id) & (TrialRow.number == number)
-                of_this = (
-                    of_number & (TrialRow.claimed_by == owner) & (TrialRow.status == TrialStatus.WAITING)
+                (found,) = session.scalars(
+                    select(TrialRow).where(TrialRow.study_id == study_id, TrialRow.number == number)
                 )
-                return next(iter(read_trials(session, of_this)), None)
+                own = owner is not None and found.claimed_by == owner and found.status == TrialStatus.WAITING
+                return read_trials(session, TrialRow.id == found.id)[0] if own else None
             if at_most is not None:
                 of_kind = (TrialRow.study_id == study_id) & (TrialRow.kind == kind)
                 there = session.scalar(select(func.count()).select_from(TrialRow).where(of_kind)) or 0

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 import autopeft
-from autopeft.adapters import Attached, adalora, attach, save_adapter
+from autopeft.adapters import Attached, attach, save_adapter
 from autopeft.adapters.lora import share
 from autopeft.backbones import reset_head
 from autopeft.errors import BackboneError, TrialError
@@ -30,6 +30,7 @@ from autopeft.tasks.direction import oriented
 from autopeft.train import checkpoint
 from autopeft.train.allocated import Allocated
 from autopeft.train.checkpoint import Checkpoint
+from autopeft.train.learning import Learning
 from autopeft.train.loop import accumulate, rate_factor, train_epoch
 from autopeft.train.memory import peak_bytes, reset_peak
 from autopeft.train.steering import Settled, Steered, find_steering
@@ -162,6 +163,7 @@ class Running:
                     rate_factor, steps=self._steps, warmup_fraction=self.training.warmup_fraction
                 ),
             )
+            self._learning = Learning(self.optimizer, self.schedule, self.attached.stack, bench.device)
             self.depth = bench.left_out(self.configuration)
         except BaseException:
             self.attached.detach()
@@ -256,14 +258,10 @@ class Running:
         place = self.request.checkpoint
         if place is None or self._steering is not None:
             return
-        state, tensors = self._state(), self._tensors()
-        state["report"] = {
-            "rung": report.rung,
-            "values": dict(report.values),
-            "details": dict(report.details),
-        }
+        said = {"rung": report.rung, "values": dict(report.values), "details": dict(report.details)}
+        state = {**self._state(), "report": said}
         try:
-            checkpoint.write(Checkpoint(self._trial(), state, tensors), place)
+            checkpoint.write(Checkpoint(self._trial(), state, self._learning.tensors()), place)
         except OSError as error:
             self._not_kept = f"epoch {self.epoch} was not kept: {error.strerror or error}"
 
@@ -274,25 +272,8 @@ class Running:
         # As JSON, in which a checkpoint holds it: there a tuple is a list.
         if found is None or found.trial != json.loads(json.dumps(self._trial())):
             return None
-        state, tensors = found.state, found.tensors
-        with torch.no_grad():
-            for number, parameter in enumerate(self._parameters()):
-                parameter.copy_(tensors[f"trained.{number}"])
-        own = self.optimizer.state_dict()
-        own["state"] = {}
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "optimizer":
-                at, _, key = rest.partition(".")
-                own["state"].setdefault(int(at), {})[key] = tensor
-        self.optimizer.load_state_dict(own)
-        self.schedule.load_state_dict(state["schedule"])
-        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
-            group["lr"] = rate
-        adalora.load_state(self.attached.stack, state["ranks"], under("ranks.", tensors))
-        torch.set_rng_state(tensors["chance.cpu"])
-        if "chance.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["chance.cuda"], self._bench.device)
+        state = found.state
+        self._learning.restore(state, found.tensors)
         self._scores = list(state["scores"])
         self._training_seconds = state["training_seconds"]
         self._started = time.monotonic() - state["seconds"]
@@ -315,37 +296,19 @@ class Running:
             "task": self._bench.task.to_json(),
             "backbone": self._bench.backbone.layout.shape.to_json(),
             "layers_left_out": self.depth,
-            "shapes": [list(parameter.shape) for parameter in self._parameters()],
+            "shapes": [list(parameter.shape) for parameter in self._learning.parameters()],
         }
 
     def _state(self) -> dict[str, Any]:
         return {
             "scores": self._scores,
-            "schedule": self.schedule.state_dict(),
-            "ranks": adalora.ranks(self.attached.stack),
+            **self._learning.state(),
             "rows": self.rows,
             "training_seconds": self._training_seconds,
             "seconds": time.monotonic() - self._started,
             "peak_memory_bytes": max(peak_bytes(self._bench.device), self._peak_before),
             "not_kept": self._not_kept,
         }
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        device = self._bench.device
-        tensors: dict[str, torch.Tensor] = {
-            f"trained.{number}": p for number, p in enumerate(self._parameters())
-        }
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{key}": tensor for key, tensor in state.items()}
-        tensors |= {f"ranks.{name}": tensor for name, tensor in adalora.judged(self.attached.stack).items()}
-        # Nothing draws chance while modules are trained in evaluation mode, as all of today's are; one of tomorrow's may.
-        tensors["chance.cpu"] = torch.get_rng_state()
-        if device.type == "cuda":
-            tensors["chance.cuda"] = torch.cuda.get_rng_state(device)
-        return tensors
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _attach(self) -> Attached:
         bench = self._bench
@@ -494,11 +457,6 @@ def gradients(
         for running in several:
             running.optimizer.zero_grad()
             running.rows = rows
-
-
-def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Those whose names begin so, by the rest of their names."""
-    return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
 
 def has_stalled(scores: Sequence[float], patience: int | None) -> bool:

@@ -95,6 +95,18 @@ def test_a_trial_is_claimed_once(repository: Repository, study: Study) -> None:
     assert sorted(number for numbers in claimed for number in numbers) == list(range(20))
 
 
+def test_one_of_many_threads_proposes_a_configuration(repository: Repository, study: Study) -> None:
+    def one(number: int) -> bool:
+        owner = None if number % 2 else str(number)
+        return (
+            repository.propose(study.id, TrialKind.SEARCH, a_configuration(), 1, 0, owner=owner) is not None
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(one, range(16))) == 1
+    assert repository._propose(study.id, TrialKind.SEARCH, a_configuration(), 1, 0, None, None) is None
+
+
 def test_no_more_are_proposed_than_are_wanted(repository: Repository, study: Study) -> None:
     """Each of eight proposes eight of the same sixteen, and one kind more."""
     repository.add_trial(study.id, TrialKind.HEAD_ONLY, a_configuration(), 1, 0)

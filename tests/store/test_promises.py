@@ -238,11 +238,13 @@ class Promises(RuleBasedStateMachine):
             known.status = STOPPED
 
     @precondition(lambda self: self.model)
-    @rule(trial=trials)
-    def requeue(self, trial: int) -> None:
+    @rule(trial=trials, late=late)
+    def requeue(self, trial: int, late: int | None) -> None:
         known = self.known(trial)
-        assert self.repository.requeue(known.id) == (known.status is RUNNING)
-        if known.status is RUNNING:
+        attempt = self.attempt(known, late)
+        used = self.repository.requeue(known.id, attempt=attempt)
+        assert used == (known.status is RUNNING and known.takes(attempt))
+        if used:
             known.free()
 
     @precondition(lambda self: self.model)
