@@ -521,21 +521,24 @@ def _space_of(record: Study, task: "Task") -> BoundSpace:
     return space.bind(shape, record.limit)
 
 
-def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None = None) -> Path:
-    """Write one trial of a study as an adapter folder or a training script.
+def export(
+    study: str, pick: str, to: str, folder: str | Path, *, lossy: bool = False, db: str | None = None
+) -> Path:
+    """Write one trial of a study as an adapter folder, a training script or a recipe for another trainer.
 
     Args:
         study: Its name.
         pick: `knee`, `best`, or a trial's number.
-        to: `peft` or `script`.
+        to: `peft`, `script`, or a trainer's name: `autopeft.export.EXPORTERS`.
         folder: Created; refused if it holds anything already.
+        lossy: Whether the nearest is written where the format cannot say all of the trial.
         db: Database URL or SQLite file.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: No such study, trial or format, or the folder is in use.
+        InputError: No such study, trial or format, the folder is in use, or something would be lost.
     """
     from autopeft.export import find_exporter
 
@@ -547,7 +550,7 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
         record = repository.get_study(study)
         trial = pick_trial(repository, record, pick)
         anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
-    write(record, trial, target, anew)
+    write(record, trial, target, anew, lossy=lossy)
     return target
 
 
