@@ -11,6 +11,9 @@ from importlib import resources
 from typing import Any
 
 
+_MINUS_ONE = ("pissa_iter",)  # where that means: exactly
+
+
 @functools.cache
 def known(trainer: str) -> Mapping[str, Any]:
     """The file of a trainer: `trainer`, `version`, `source`, and `keys`, each with what its values may be."""
@@ -38,7 +41,8 @@ def check_known(trainer: str, content: Mapping[str, Any]) -> None:
         kind = _kind(value)
         if kind not in kinds and not (kind == "int" and "float" in kinds):
             raise AssertionError(f"{trainer} {file['version']} takes no {kind} for {key}: {', '.join(kinds)}")
-        if kind in ("int", "float") and not (math.isfinite(value) and value >= 0):
+        least = -1 if key in _MINUS_ONE else 0
+        if kind in ("int", "float") and not (math.isfinite(value) and value >= least):
             raise AssertionError(f"{key} is {value}")
 
 
