@@ -41,6 +41,7 @@ def write(recipe: Recipe, backbone: Backbone) -> Content:
             "arguments": changed,
             "problem": recipe.problem,
             "max_length": schedule.max_length,
+            "padding": _padding(backbone.model.config.get_text_config()),
         },
         ARGUMENTS: {
             "learning_rate": schedule.learning_rate,
@@ -60,6 +61,11 @@ def write(recipe: Recipe, backbone: Backbone) -> Content:
             "output_dir": "adapter",
         },
     }
+
+
+def _padding(config: Any) -> int:
+    """As tokenizers that have no padding of their own: the end of a text, which is masked."""
+    return int(config.pad_token_id if config.pad_token_id is not None else config.eos_token_id or 0)
 
 
 def _bottlenecks(recipe: Recipe, backbone: Backbone) -> list[dict[str, Any]]:
@@ -170,39 +176,41 @@ import json
 from pathlib import Path
 
 import adapters
-from transformers import (
-    AutoTokenizer,
-    DataCollatorForTokenClassification,
-    DataCollatorWithPadding,
-    HfArgumentParser,
-    TrainingArguments,
-)
+import torch
 import transformers
 
 wanted = json.loads(Path("model.json").read_text())
-(arguments,) = HfArgumentParser(TrainingArguments).parse_json_file("training_args.json")
+parser = transformers.HfArgumentParser(transformers.TrainingArguments)
+(arguments,) = parser.parse_json_file("training_args.json")
 rows = [json.loads(line) for line in Path("data/train.jsonl").read_text().splitlines()]
 
 transformers.set_seed(arguments.seed)
 model = getattr(transformers, wanted["auto"]).from_pretrained(
     wanted["path"], ignore_mismatched_sizes=True, **wanted["arguments"]
 )
+model.config.pad_token_id = wanted["padding"]
 adapters.init(model)
 model.add_adapter("autopeft", config=adapters.AdapterConfig.load("adapter_config.json"))
 model.train_adapter("autopeft")
 if wanted["problem"] == "causal-lm":  # it keeps the head that it came with
-    for name, parameter in model.named_parameters():
-        if name.startswith("lm_head."):
-            parameter.requires_grad_(False)
+    model.get_output_embeddings().requires_grad_(False)
 
-tokenizer = AutoTokenizer.from_pretrained(wanted["path"])
-tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-model.config.pad_token_id = tokenizer.pad_token_id
-whole = wanted["problem"] in ("classification", "regression")
-collate = (DataCollatorWithPadding if whole else DataCollatorForTokenClassification)(tokenizer)
-trainer = adapters.AdapterTrainer(model=model, args=arguments, train_dataset=rows, data_collator=collate)
+
+def batch(rows):
+    """Rows as tensors, padded on the right."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    filler = {"input_ids": wanted["padding"], "labels": -100}
+
+    def padded(name, value):
+        if not isinstance(value, list):
+            return value
+        return value + [filler.get(name, 0)] * (longest - len(value))
+
+    return {name: torch.tensor([padded(name, row[name]) for row in rows]) for name in rows[0]}
+
+
+trainer = adapters.AdapterTrainer(model=model, args=arguments, train_dataset=rows, data_collator=batch)
 trainer.train()
 model.save_adapter("adapter", "autopeft")
-tokenizer.save_pretrained("adapter")
 '''.replace("VERSION", known("adapters")["version"])
 """The script that uses the three files."""

@@ -26,12 +26,14 @@ class Capability:
         uses: What of a recipe says it; empty where nothing does.
         nearest: The nearest recipe that does not, and what that is, in words; None where there is none.
         whole: Whether the nearest is to leave out a whole kind of module.
+        of: Capabilities that it is a part of: where a format has not all of them, it goes with them.
     """
 
     about: str
     uses: Uses
     nearest: Nearest | None = None
     whole: bool = False
+    of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _set(wanted: Callable[[Module], bool], about: str, name: str, value: Any) ->
             recipe, modules=canonical(modules, layout)
         ), f"{name}: {str(value).lower()}"
 
-    return Capability(about, _those(wanted), plain)
+    return Capability(about, _those(wanted), plain, of=("lora",))
 
 
 def _with(module: Module, options: dict[str, Any], size: float | None = None) -> Module:
@@ -153,11 +155,12 @@ def _doubled(recipe: Recipe) -> str:
 
 
 def _adapters(recipe: Recipe) -> dict[Kind, list[Module]]:
-    """peft's adapters, and each own type."""
+    """peft's adapters, and each kind of our own."""
     found: dict[Kind, list[Module]] = {}
     for kind, modules in kinds(recipe.modules).items():
         own = kind[0] in OWN_TYPES
-        found.setdefault((kind[0], ()) if own else kind, []).extend(modules)
+        position = tuple(option for option in kind[1] if option[0] == "position")
+        found.setdefault((kind[0], position) if own else kind, []).extend(modules)
     return found
 
 
@@ -171,7 +174,7 @@ def _several(recipe: Recipe) -> str:
     stacked = any(_stacked(modules) for kind, modules in found.items() if kind[0] in PEFT_TYPES)
     if len(found) < 2 and not stacked:
         return ""
-    names = [kind[0] for kind in found]
+    names = [f"{dict(kind[1]).get('position', '')} {kind[0]}".strip() for kind in found]
     return f"{' and '.join(sorted(names))}{', twice at a place' if stacked else ''}"
 
 
@@ -261,12 +264,18 @@ CAPABILITIES: dict[str, Capability] = {
         f"parallel bottlenecks that read what a norm has made ({', '.join(PRE_NORM)})",
         lambda recipe: _those(_bottleneck("parallel"))(recipe) if recipe.architecture in PRE_NORM else "",
         _as_it_is("they read what stands before the norm"),
+        of=("parallel",),
     ),
-    "both": Capability("a serial and a parallel bottleneck at one place", _doubled, _larger_of_both),
+    "both": Capability(
+        "a serial and a parallel bottleneck at one place", _doubled, _larger_of_both, of=("serial", "parallel")
+    ),
     "prefix": _family(_type("prefix"), "autopeft's prefix for each layer"),
     "masks": _family(_type("sparse"), "single entries of weights, by a mask"),
-    "scored": _family(
-        lambda m: m.type == "sparse" and m.option("mask") == _SCORED, "entries that were chosen by scores"
+    "scored": Capability(
+        "entries that were chosen by scores",
+        _those(lambda m: m.type == "sparse" and m.option("mask") == _SCORED),
+        _without(lambda m: m.type == "sparse" and m.option("mask") == _SCORED),
+        of=("masks",),
     ),
     "bias": _family(_type("bias"), "biases"),
     "pissa": _set(_init("pissa"), "LoRA's init pissa", "init", "default"),
@@ -274,10 +283,10 @@ CAPABILITIES: dict[str, Capability] = {
     "data_inits": _set(_init("eva", "corda"), "LoRA's inits that look at data: eva, corda", "init", "default"),
     "loftq": _set(_init("loftq"), "LoRA's init loftq", "init", "default"),
     "dora": _set(_lora("dora"), "DoRA", "dora", False),
-    "rslora": Capability("rsLoRA", _those(_lora("rslora")), _unscaled),
+    "rslora": Capability("rsLoRA", _those(_lora("rslora")), _unscaled, of=("lora",)),
     "together": Capability("several kinds of module at once", _several, _largest),
-    "ranks": Capability("ranks or alphas that differ from place to place", _ranks, _uniform),
-    "alpha": Capability("an alpha that is not whole", _those(_broken_alpha), _whole_alpha),
+    "ranks": Capability("ranks or alphas that differ from place to place", _ranks, _uniform, of=("lora",)),
+    "alpha": Capability("an alpha that is not whole", _those(_broken_alpha), _whole_alpha, of=("lora",)),
     "allocator": Capability(
         "an allocator's part in every step",
         lambda recipe: str(dict(recipe.allocator).get("type", "")),
@@ -355,7 +364,7 @@ KEEPS: dict[str, frozenset[str]] = {
     "llamafactory": _LORA | {"pissa", "causal_lm", "bfloat16", "linear", "data"},
     "adapters": frozenset(
         {
-            *("serial", "parallel", "causal_lm", "new_head", "overrides", "dropout", "autocast"),
+            *("serial", "parallel", "together", "causal_lm", "new_head", "overrides", "dropout", "autocast"),
             *("linear", "data"),
         }
     ),
@@ -367,8 +376,14 @@ KEEPS: dict[str, frozenset[str]] = {
 
 def lost(target: str, recipe: Recipe) -> list[Loss]:
     """What a format does not keep of a recipe, in the order of the table."""
-    found = ((name, one, one.uses(recipe)) for name, one in CAPABILITIES.items() if name not in KEEPS[target])
+    found = ((name, one, one.uses(recipe)) for name, one in _lacking(target).items())
     return [Loss(name, one.about, what) for name, one, what in found if what]
+
+
+def _lacking(target: str) -> dict[str, Capability]:
+    """What a format has not, apart from what goes with something else that it has not."""
+    kept = KEEPS[target]
+    return {name: one for name, one in CAPABILITIES.items() if name not in kept and kept.issuperset(one.of)}
 
 
 def keepers(names: Sequence[str]) -> list[str]:
@@ -431,7 +446,7 @@ def cell(target: str, name: str) -> str:
         return "yes"
     if one.nearest is None:
         return "no"
-    return "left out" if one.whole else "nearest"
+    return "left out" if one.whole or not KEEPS[target].issuperset(one.of) else "nearest"
 
 
 def table() -> str:

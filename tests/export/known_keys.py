@@ -80,8 +80,12 @@ def known(trainer: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    found = known(sys.argv[1])
+def text_of(found: dict[str, Any]) -> str:
+    """A trainer's file."""
     lines = [f"    {json.dumps(key)}: {json.dumps(values)}" for key, values in found.pop("keys").items()]
     head = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
-    print(f'{{\n{head},\n  "keys": {{\n' + ",\n".join(lines) + "\n  }\n}")
+    return f'{{\n{head},\n  "keys": {{\n' + ",\n".join(lines) + "\n  }\n}\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text_of(known(sys.argv[1])))

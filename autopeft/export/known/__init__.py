@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-
 _MINUS_ONE = ("pissa_iter",)  # where that means: exactly
 
 
