@@ -81,9 +81,11 @@ class SearchResult:
         with Repository.open(self.url) as repository:
             return repository.trials(repository.get_study(self.name).id)
 
-    def export(self, pick: str = "knee", folder: str | Path = "adapter", to: str = "peft") -> Path:
-        """Write the chosen trial's adapter or training script; see `export`."""
-        return export(self.name, pick, to, folder, db=self.url)
+    def export(
+        self, pick: str = "knee", folder: str | Path = "adapter", to: str = "peft", *, lossy: bool = False
+    ) -> Path:
+        """Write the chosen trial's adapter, training script or recipe; see `export`."""
+        return export(self.name, pick, to, folder, lossy=lossy, db=self.url)
 
 
 def open_study(name: str, db: str | None = None) -> SearchResult:

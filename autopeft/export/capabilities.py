@@ -373,6 +373,9 @@ KEEPS: dict[str, frozenset[str]] = {
 }
 """What each format keeps."""
 
+WHOLE = ("peft", "script")
+"""Formats that are written whole or not at all; what they do not keep they say themselves."""
+
 
 def lost(target: str, recipe: Recipe) -> list[Loss]:
     """What a format does not keep of a recipe, in the order of the table."""
@@ -444,7 +447,7 @@ def cell(target: str, name: str) -> str:
     one = CAPABILITIES[name]
     if name in KEEPS[target]:
         return "yes"
-    if one.nearest is None:
+    if one.nearest is None or target in WHOLE:
         return "no"
     return "left out" if one.whole or not KEEPS[target].issuperset(one.of) else "nearest"
 
