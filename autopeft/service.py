@@ -82,9 +82,11 @@ class SearchResult:
         with Repository.open(self.url) as repository:
             return repository.trials(repository.get_study(self.name).id)
 
-    def export(self, pick: str = "knee", folder: str | Path = "adapter", to: str = "peft") -> Path:
-        """Write the chosen trial's adapter or training script; see `export`."""
-        return export(self.name, pick, to, folder, db=self.url)
+    def export(
+        self, pick: str = "knee", folder: str | Path = "adapter", to: str = "peft", *, lossy: bool = False
+    ) -> Path:
+        """Write the chosen trial's adapter, training script or recipe; see `export`."""
+        return export(self.name, pick, to, folder, lossy=lossy, db=self.url)
 
 
 def open_study(name: str, db: str | None = None) -> SearchResult:
@@ -522,21 +524,24 @@ def _space_of(record: Study, task: "Task") -> BoundSpace:
     return space.bind(shape, record.limit)
 
 
-def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None = None) -> Path:
-    """Write one trial of a study as an adapter folder or a training script.
+def export(
+    study: str, pick: str, to: str, folder: str | Path, *, lossy: bool = False, db: str | None = None
+) -> Path:
+    """Write one trial of a study as an adapter folder, a training script or a recipe for another trainer.
 
     Args:
         study: Its name.
         pick: `knee`, `best`, or a trial's number.
-        to: `peft` or `script`.
+        to: `peft`, `script`, or a trainer's name: `autopeft.export.EXPORTERS`.
         folder: Created; refused if it holds anything already.
+        lossy: Whether the nearest is written where the format cannot say all of the trial.
         db: Database URL or SQLite file.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: No such study, trial or format, or the folder is in use.
+        InputError: No such study, trial or format, the folder is in use, or something would be lost.
     """
     from autopeft.export import find_exporter
 
@@ -548,7 +553,7 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
         record = repository.get_study(study)
         trial = pick_trial(repository, record, pick)
         anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
-    write(record, trial, target, anew)
+    write(record, trial, target, anew, lossy=lossy)
     return target
 
 

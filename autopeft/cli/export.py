@@ -15,6 +15,11 @@ class Target(StrEnum):
 
     PEFT = "peft"
     SCRIPT = "script"
+    TRL = "trl"
+    AXOLOTL = "axolotl"
+    LLAMAFACTORY = "llamafactory"
+    ADAPTERS = "adapters"
+    PEFT_COMPARISON = "peft-comparison"
 
 
 @in_a_sentence
@@ -34,18 +39,25 @@ def export(
     to: Annotated[
         Target,
         typer.Option(
-            help="As what: peft (the trained adapter, in peft's own format where peft has one), or script (a "
-            "training script that reproduces it)."
+            help="As what: peft (the trained adapter, in peft's own format where peft has one), script (a "
+            "training script that reproduces it), or a recipe for another trainer. What each keeps: docs/recipes.md."
         ),
     ] = Target.PEFT,
+    lossy: Annotated[
+        bool,
+        typer.Option(
+            "--lossy",
+            help="Where a trainer cannot say all of it, write the nearest, and in it what was lost.",
+        ),
+    ] = False,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one trial as an adapter folder or as a training script."""
+    """Write one trial as an adapter folder, a training script, or a recipe for a trainer that you use."""
     from autopeft.cli import render
     from autopeft.service import export as run
 
-    written = run(study, pick, to.value, folder, db=db)
+    written = run(study, pick, to.value, folder, lossy=lossy, db=db)
     if as_json:
         render.print_json({"study": study, "pick": pick, "to": to.value, "path": str(written)})
     else:

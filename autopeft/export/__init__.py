@@ -1,5 +1,6 @@
 """Recipes: one trial of a study, in a form that others can load or run."""
 
+import functools
 from pathlib import Path
 from typing import Protocol
 
@@ -7,16 +8,33 @@ from autopeft.confirmation import Confirmed
 from autopeft.errors import unknown_name
 from autopeft.export.peft import export_peft
 from autopeft.export.script import export_script
+from autopeft.export.trainers import FORMATS, export_recipe
 from autopeft.nouns import Study, Trial
 
 
 class Exporter(Protocol):
-    """Writes a trial into an empty folder; `anew` is what its configuration scored when it was trained anew."""
+    """Writes a trial into an empty folder.
 
-    def __call__(self, study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None: ...
+    `anew` is what its configuration scored when it was trained anew; `lossy`: whether the nearest is written where the
+    format cannot say all of it.
+    """
+
+    def __call__(
+        self,
+        study: Study,
+        trial: Trial,
+        folder: Path,
+        anew: Confirmed | None = None,
+        *,
+        lossy: bool = False,
+    ) -> None: ...
 
 
-EXPORTERS: dict[str, Exporter] = {"peft": export_peft, "script": export_script}
+EXPORTERS: dict[str, Exporter] = {
+    "peft": export_peft,
+    "script": export_script,
+    **{name: functools.partial(export_recipe, name) for name in FORMATS},
+}
 
 
 def find_exporter(name: str) -> Exporter:

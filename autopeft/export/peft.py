@@ -66,7 +66,9 @@ peft has no {kinds} of this form, so `PeftModel.from_pretrained` {reads}.
 """
 
 
-def export_peft(study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None:
+def export_peft(
+    study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None, *, lossy: bool = False
+) -> None:
     """Copy the trained adapter of a trial and write its model card.
 
     Args:
@@ -74,6 +76,7 @@ def export_peft(study: Study, trial: Trial, folder: Path, anew: Confirmed | None
         trial: Complete.
         folder: Created.
         anew: What the configuration scored when it was trained anew, for the card.
+        lossy: Nothing is ever lost in this form.
 
     Raises:
         InputError: The trial's files are gone.

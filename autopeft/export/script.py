@@ -58,7 +58,9 @@ _REQUIRED_BY = {
 }
 
 
-def export_script(study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None:
+def export_script(
+    study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None, *, lossy: bool = False
+) -> None:
     """Write `train.py`, `requirements.txt`, the data as they were split and, for the starter, its backbone.
 
     Args:
@@ -66,6 +68,7 @@ def export_script(study: Study, trial: Trial, folder: Path, anew: Confirmed | No
         trial: Complete.
         folder: Created.
         anew: What the configuration scored when it was trained anew, for the script's first words.
+        lossy: Makes no difference: nothing near it is written.
 
     Raises:
         DataError, BackboneError: The study's data or backbone are not there any more, or have changed.

@@ -51,8 +51,10 @@ class Service(ModuleType):
         self.asked = asked
         return Found(study, self.url, self.interrupted, self.to_confirm)
 
-    def export(self, study: str, pick: str, to: str, folder: Path, *, db: str | None = None) -> Path:
-        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "db": db}
+    def export(
+        self, study: str, pick: str, to: str, folder: Path, *, lossy: bool = False, db: str | None = None
+    ) -> Path:
+        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "lossy": lossy, "db": db}
         return folder
 
 
@@ -243,11 +245,21 @@ def test_a_password_is_not_printed(service: Service) -> None:
     assert "postgresql://me:***@host/db" in result.stdout
 
 
+def test_every_format_can_be_asked_for() -> None:
+    from autopeft.cli.export import Target
+    from autopeft.export import EXPORTERS
+
+    assert [target.value for target in Target] == list(EXPORTERS)
+
+
 def test_export(service: Service, db: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     result = run("export", "digits", "--pick", "7", "--to", "script", str(folder), "--db", db)
     assert (result.exit_code, result.stdout) == (0, f"Wrote {folder}\n")
-    assert service.asked == {"study": "digits", "pick": "7", "to": "script", "folder": folder, "db": db}
+    asked = {"study": "digits", "pick": "7", "to": "script", "folder": folder, "lossy": False, "db": db}
+    assert service.asked == asked
+    assert run("export", "digits", str(folder), "--to", "trl", "--lossy", "--db", db).exit_code == 0
+    assert service.asked == {**asked, "pick": "knee", "to": "trl", "lossy": True}
     told = json.loads(run("export", "digits", str(folder), "--json").stdout)
     assert told == {"study": "digits", "pick": "knee", "to": "peft", "path": str(folder)}
     assert run("export", "digits", str(folder), "--to", "onnx").exit_code == 2
