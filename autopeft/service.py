@@ -32,7 +32,7 @@ from autopeft.registry import (
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
-from autopeft.settings import ASKED, as_asked, differences, prior_of
+from autopeft.settings import ASKED, IMPORTED, as_asked, check_own, differences, prior_of
 from autopeft.store import Repository, artifact_place, default_url, files, parse_url
 from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
@@ -252,6 +252,8 @@ def search(
     url = parse_url(db) if db else default_url()
     if warm_start:
         _check_warm_start(url, warm_start, sampler, study)
+    if study is not None and new_study is None:
+        _check_own(url, study)
     tell(Phase("reading the data"))
     from autopeft.tasks.load import resolve_task
     from autopeft.tasks.untouched import find_untouched
@@ -351,6 +353,7 @@ def resume(
     began = time.monotonic()
     with Repository.open(parse_url(db) if db else default_url()) as repository:
         record = repository.get_study(study)
+        check_own(record)
         settings = record.settings
         asked = dict(settings.get(ASKED, {}))
         # Studies from before this was noted: as many as there are.
@@ -545,6 +548,11 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
         raise InputError(f"'{folder}' is there already and not empty: choose another folder.")
     with Repository.open(parse_url(db) if db else default_url()) as repository:
         record = repository.get_study(study)
+        if IMPORTED in record.settings:
+            raise InputError(
+                f"the study '{study}' holds published results that were imported: no adapter was published with them.",
+                f"peft's configuration of a trial is in `autopeft show {shlex.quote(study)} TRIAL --json`.",
+            )
         trial = pick_trial(repository, record, pick)
         anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
     write(record, trial, target, anew)
@@ -643,9 +651,17 @@ def _check_warm_start(url: str, names: Sequence[str], sampler: str, study: str |
         )
     with Repository.open(url) as repository:
         for name in names:
-            repository.get_study(name)
+            check_own(repository.get_study(name))
             if name == study:
                 raise StudyError(f"the study '{name}' cannot start from itself.")
+
+
+def _check_own(url: str, study: str) -> None:
+    """Refuse to search what was imported, before the data and the backbone are loaded."""
+    with Repository.open(url) as repository:
+        found = repository.find_study(study)
+        if found is not None:
+            check_own(found)
 
 
 def _check_objectives(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autopeft import __version__
-from autopeft.cli import space, upgrade
+from autopeft.cli import importing, space, upgrade
 from autopeft.cli.backbone import backbone
 from autopeft.cli.doctor import doctor
 from autopeft.cli.export import export
@@ -55,5 +55,6 @@ for command in _COMMANDS:
     app.command()(command)
 # What it does not know is for the search that it asks for.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit)
+app.add_typer(importing.app)
 app.add_typer(space.app)
 app.add_typer(upgrade.app)
