@@ -16,6 +16,7 @@ from autopeft.cli.queue import cancel, jobs, logs, pause, serve, submit
 from autopeft.cli.resume import resume
 from autopeft.cli.search import search
 from autopeft.cli.studies import front, show, studies
+from autopeft.cli.train import train
 
 app = typer.Typer(
     name="autopeft",
@@ -48,7 +49,7 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(search, resume, studies, front, show, export, backbone, modules, objectives, doctor),
+    *(search, resume, studies, front, show, export, train, backbone, modules, objectives, doctor),
     *(jobs, serve, pause, cancel, logs),
 )
 for command in _COMMANDS:

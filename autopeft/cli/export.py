@@ -15,6 +15,7 @@ class Target(StrEnum):
 
     PEFT = "peft"
     SCRIPT = "script"
+    AUTOPEFT = "autopeft"
 
 
 @in_a_sentence

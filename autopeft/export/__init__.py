@@ -6,6 +6,7 @@ from typing import Protocol
 from autopeft.confirmation import Confirmed
 from autopeft.errors import unknown_name
 from autopeft.export.peft import export_peft
+from autopeft.export.portable import export_portable
 from autopeft.export.script import export_script
 from autopeft.nouns import Study, Trial
 
@@ -16,7 +17,7 @@ class Exporter(Protocol):
     def __call__(self, study: Study, trial: Trial, folder: Path, anew: Confirmed | None = None) -> None: ...
 
 
-EXPORTERS: dict[str, Exporter] = {"peft": export_peft, "script": export_script}
+EXPORTERS: dict[str, Exporter] = {"peft": export_peft, "script": export_script, "autopeft": export_portable}
 
 
 def find_exporter(name: str) -> Exporter:
