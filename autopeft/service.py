@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.budget import Budget
 from autopeft.confirmation import confirmed, confirmed_score, missing
-from autopeft.dsl import BoundSpace, Space, read_space, write_space
+from autopeft.dsl import BoundSpace, Space, read_space, trainable_parameters, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
+from autopeft.dsl.misfit import misfit
 from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
 from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
+from autopeft.recipe import read_recipe
 from autopeft.registry import (
     TRADE_OFF,
     Objective,
@@ -117,6 +119,7 @@ def search(
     study: str | None = None,
     new_study: str | None = None,
     warm_start: Sequence[str] = (),
+    start: Sequence[str | Path] = (),
     db: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
@@ -173,6 +176,8 @@ def search(
         new_study: Where the study of that name has other settings, search under this name instead.
         warm_start: Earlier studies of this database, in the same space, whose trials teach the suggester: of another
             task, backbone or budget. Those that are complete when the study is made are used, and no later ones.
+        start: Recipes of autopeft (files, or folders that hold one) whose configurations are the first trials of the search; they
+            have to be points of the space inside the budget.
         db: Database URL or SQLite file.
         seed: Of suggestions, heads, modules, batch order and the split.
         epochs: Passes over the training split a trial.
@@ -232,6 +237,13 @@ def search(
         )
     if isinstance(warm_start, str):
         warm_start = (warm_start,)
+    starts = {
+        str(path): read_recipe(path).configuration for path in ([start] if isinstance(start, str) else start)
+    }
+    if len(starts) > trials:
+        raise InputError(
+            f"{len(starts)} recipes to start from are more than {trials} trials: raise --trials."
+        )
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
     if fidelity is not None and fidelity not in FIDELITIES:
@@ -282,6 +294,12 @@ def search(
     if prior == "sensitivity":
         _check_prior(sampler, bound)
     check_types(storage, (part.type.name for part in bound.parts))
+    for path_of, configuration in starts.items():
+        if wrong := misfit(bound, configuration):
+            raise InputError(
+                f"cannot start from '{path_of}': {wrong}.",
+                f"The space is '{found_space.name}': `autopeft space describe {found_space.name}` tells it.",
+            )
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
         "batch_size": batch_size,
@@ -313,6 +331,9 @@ def search(
         settings["fidelity"] = fidelity or _fidelity_so_far(repository, study)
         settings["prior"] = prior or _prior_so_far(repository, study)
         found = _find_study(repository, study or _default_name(settings), settings, bound, new_study)
+        for configuration in starts.values():
+            cost = trainable_parameters(configuration, bound.shape)
+            repository.propose(found[0].id, TrialKind.SEARCH, configuration, cost, seed, at_most=trials)
         return _run(repository, *found, bound, effort, tell, began)
 
 
@@ -753,7 +774,6 @@ def _queue_probe(repository: Repository, study: Study, space: BoundSpace) -> Non
 
 
 def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) -> None:
-    from autopeft.dsl import trainable_parameters
     from autopeft.optimize.baselines import baselines
 
     there = {(t.kind, t.configuration.key) for t in repository.trials(study.id)}

@@ -13,8 +13,12 @@ from typer.testing import CliRunner, Result
 from autopeft.cli.app import app
 from autopeft.cli.options import parse_duration, parse_fields
 from autopeft.errors import InputError
+from autopeft.nouns import Configuration
+from autopeft.recipe import Recipe, write_recipe
 from autopeft.report import Phase, Summary, summarise
 from autopeft.store import Repository
+
+RECIPE = Recipe("", {}, {"model": "m", "path": "m", "overrides": {}, "parameters": 9}, {}, Configuration.of([], 0.1), None, {}, 0, "accuracy", 0.5, 0.01, 0)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,11 @@ def test_the_defaults(service: Service) -> None:
         "model_config": None,
         "sites": None,
         "warm_start": (),
+        "start": (),
     }
 
 
-def test_every_option_reaches_the_service(service: Service, db: str) -> None:
+def test_every_option_reaches_the_service(service: Service, db: str, tmp_path: Path) -> None:
     result = run(
         *("search", "--model", "m", "--data", "d.csv", "--budget", "300k", "--space", "s.yaml"),
         *("--sampler", "optuna:tpe", "--trials", "7", "--time", "10m", "--workers", "3"),
@@ -144,7 +149,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("--confirm-seeds", "2", "--confirm-fraction", "0.4"),
         *("--max-length", "64", "--model-config", "num_hidden_layers=2", "--model-config", "hidden_act=relu"),
         *("--sites", "q=attn.q", "--sites", "o=attn.out"),
-        *("--warm-start", "one", "--warm-start", "two"),
+        *("--warm-start", "one", "--warm-start", "two", "--start", str(write_recipe(RECIPE, tmp_path))),
         *("--objectives", "score,forgetting", "--forgetting-data", "f.csv"),
         *("--pack", "4", "--patience", "2", "--gradient-checkpointing"),
         *("--weights", "bfloat16", "--quantize", "4bit", "--spread"),
@@ -172,6 +177,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "ray_address": "auto",
         "study": "s",
         "warm_start": ["one", "two"],
+        "start": [str(tmp_path / "recipe.json")],
         "db": db,
         "seed": 5,
         "epochs": 4,
@@ -223,6 +229,7 @@ def test_an_interrupted_search_says_how_to_go_on(service: Service) -> None:
         (["--objectives", "score"], "Error: a search is for 2 to 4 objectives, not 1"),
         (["--objectives", "score,memry"], "Error: unknown objective 'memry'"),
         (["--time", "soon"], "Error: cannot read the time 'soon'"),
+        (["--start", "nowhere"], "Error: there is no recipe 'nowhere'"),
         (["--model-config", "layers"], "Error: cannot read 'layers': write KEY=VALUE"),
     ],
 )
