@@ -26,10 +26,10 @@ def export(
     pick: Annotated[
         str,
         typer.Option(
-            metavar="knee|best|TRIAL",
+            metavar="knee|best|TRIAL|BOUND",
             help="Which trial: knee (where more parameters stop paying), best (best score; both by confirmed "
-            "scores where there are any), or a "
-            "trial's number.",
+            "scores where there are any), a trial's number, or the best of the front within bounds such as 'trainable<=0.1%' or "
+            "'memory<=8GiB and time<=1h'; 'score>=0.9' picks the smallest.",
         ),
     ] = "knee",
     to: Annotated[
