@@ -545,14 +545,28 @@ def _space_of(record: Study, task: "Task") -> BoundSpace:
     return space.bind(shape, record.limit)
 
 
-def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None = None) -> Path:
-    """Write one trial of a study as an adapter folder or a training script.
+def export(
+    study: str,
+    pick: str,
+    to: str,
+    folder: str | Path,
+    *,
+    merge: bool = False,
+    compress: str | None = None,
+    push_to_hub: str | None = None,
+    db: str | None = None,
+) -> Path:
+    """Write one trial of a study as an adapter folder, a training script or a recipe.
 
     Args:
         study: Its name.
-        pick: `knee`, `best`, or a trial's number.
-        to: `peft` or `script`.
-        folder: Created; refused if it holds anything already.
+        pick: `knee`, `best`, a trial's number, or bounds: see `autopeft.report.pick`.
+        to: `peft`, `script` or `autopeft`.
+        folder: Created; refused if it holds anything already. Of a recipe also a name that ends in `.json`.
+        merge: Of `peft`: merge the adapter into the backbone's weights, so that the folder holds the whole model.
+        compress: Of `peft`: make the adapter smaller, by `8bit`, `ternary` or `energy=0.95`; the score before and after are measured
+            and stand in the folder's README.md and autopeft_config.json.
+        push_to_hub: Of `peft`: a repository of the Hugging Face hub to send the folder to.
         db: Database URL or SQLite file.
 
     Returns:
@@ -564,6 +578,12 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
     from autopeft.export import find_exporter
 
     write = find_exporter(to)
+    wished = {"--merge": merge, "--compress": compress, "--push-to-hub": push_to_hub}
+    if to != "peft" and (named := [name for name, value in wished.items() if value]):
+        raise InputError(f"{named[0]} is for an adapter: it goes with --to peft, and not with --to {to}.")
+    from autopeft.export.compress import parse_compression
+
+    how = None if compress is None else parse_compression(compress)
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"'{folder}' is there already and not empty: choose another folder.")
@@ -576,8 +596,30 @@ def export(study: str, pick: str, to: str, folder: str | Path, *, db: str | None
             )
         trial = pick_trial(repository, record, pick)
         anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
+        front = summarise(repository, record).front
     write(record, trial, target, anew)
+    if to == "peft":
+        from autopeft.export.finishing import Wishes, finish
+        from autopeft.export.finishing import push_to_hub as push
+
+        finish(record, trial, target, Wishes(merge, how), [_for_card(record, row) for row in front], anew)
+        if push_to_hub is not None:
+            push(target, push_to_hub)
     return target
+
+
+def _for_card(study: Study, row: Row) -> dict[str, Any]:
+    """A row of the front as a model card tells it."""
+    titles = {one.name: one.described() for one in further(objectives_of(study.settings))}
+    return {
+        **{name: getattr(row, name) for name in ("number", "trainable", "share", "score", "description")},
+        "confirmed": None if row.confirmed is None else row.confirmed.mean,
+        "objectives": {
+            f"{one['title']} ({one['unit']})" if one["unit"] else one["title"]: f"{value:,.6g}"
+            for name, one in titles.items()
+            if (value := row.reported_objective(name)) is not None
+        },
+    }
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------------

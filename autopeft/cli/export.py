@@ -35,18 +35,45 @@ def export(
     to: Annotated[
         Target,
         typer.Option(
-            help="As what: peft (the trained adapter, in peft's own format where peft has one), or script (a "
-            "training script that reproduces it)."
+            help="As what: peft (the trained adapter, in peft's own format where peft has one), script (a "
+            "training script that reproduces it), or autopeft (a recipe for `autopeft train`)."
         ),
     ] = Target.PEFT,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge",
+            help="Of peft: merge the adapter into the weights, and write the whole model. Refused where a module is no change of weights.",
+        ),
+    ] = False,
+    compress: Annotated[
+        str | None,
+        typer.Option(
+            metavar="8bit|ternary|energy=0.95",
+            help="Of peft: make the adapter smaller. 8bit: each number in one byte; ternary: the signs of the few largest changes "
+            "(ComPEFT), chosen by validation; energy: the ranks of LoRA that do this share of the work. The score before and after "
+            "is measured.",
+            show_default=False,
+        ),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REPO",
+            help="Of peft: send the folder to this repository of the Hugging Face hub, such as me/my-adapter.",
+            show_default=False,
+        ),
+    ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one trial as an adapter folder or as a training script."""
+    """Write one trial as an adapter folder, as a training script or as a recipe."""
     from autopeft.cli import render
     from autopeft.service import export as run
 
-    written = run(study, pick, to.value, folder, db=db)
+    written = run(
+        study, pick, to.value, folder, merge=merge, compress=compress, push_to_hub=push_to_hub, db=db
+    )
     if as_json:
         render.print_json({"study": study, "pick": pick, "to": to.value, "path": str(written)})
     else:

@@ -147,6 +147,12 @@ def compress(study: Study, trial: Trial, folder: Path, how: How) -> Compressed:
         trial.trainable,
         trainable,
     )
+    if found.bytes_after > found.bytes_before:
+        raise InputError(
+            f"compressed by {how.kind} the adapter would take {found.bytes_after:,} bytes, and it takes {found.bytes_before:,}: it is too "
+            "small for that.",
+            "Leave --compress out.",
+        )
     note(folder, CONFIG, compressed=vars(found))
     return found
 

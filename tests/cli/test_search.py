@@ -55,8 +55,8 @@ class Service(ModuleType):
         self.asked = asked
         return Found(study, self.url, self.interrupted, self.to_confirm)
 
-    def export(self, study: str, pick: str, to: str, folder: Path, *, db: str | None = None) -> Path:
-        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "db": db}
+    def export(self, study: str, pick: str, to: str, folder: Path, **asked: Any) -> Path:
+        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, **asked}
         return folder
 
 
@@ -254,7 +254,17 @@ def test_export(service: Service, db: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     result = run("export", "digits", "--pick", "7", "--to", "script", str(folder), "--db", db)
     assert (result.exit_code, result.stdout) == (0, f"Wrote {folder}\n")
-    assert service.asked == {"study": "digits", "pick": "7", "to": "script", "folder": folder, "db": db}
+    asked = {"merge": False, "compress": None, "push_to_hub": None}
+    assert service.asked == {
+        "study": "digits",
+        "pick": "7",
+        "to": "script",
+        "folder": folder,
+        "db": db,
+        **asked,
+    }
+    run("export", "digits", str(folder), "--merge", "--compress", "8bit", "--push-to-hub", "me/x")
+    assert [service.asked[name] for name in asked] == [True, "8bit", "me/x"]
     told = json.loads(run("export", "digits", str(folder), "--json").stdout)
     assert told == {"study": "digits", "pick": "knee", "to": "peft", "path": str(folder)}
     assert run("export", "digits", str(folder), "--to", "onnx").exit_code == 2

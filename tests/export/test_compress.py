@@ -52,14 +52,16 @@ def test_ternary_is_compefts_first_algorithm() -> None:
 
 
 def test_8_bits_are_half_a_step_off_at_most() -> None:
-    tensor = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(
-        [1e-6, 1.0, 10.0, 0.0, 3.0]
-    ).view(5, 1, 1)
+    sizes = torch.tensor([1e-6, 1.0, 10.0, 0.0, 3.0]).view(5, 1, 1)
+    tensor = torch.randn(5, 16, 4, generator=torch.Generator().manual_seed(0)) * sizes  # a block each
     steps, scales = in_8_bits(tensor)
     assert steps.dtype == torch.int8
+    assert steps.shape == tensor.shape
     assert torch.equal(scales, tensor.abs().amax(dim=(1, 2)) / 127)
     error = (from_8_bits(steps, scales) - tensor).abs().amax(dim=(1, 2))
     assert bool((error <= scales / 2 * (1 + 1e-5)).all())
+    odd = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(from_8_bits(*in_8_bits(odd)), odd, atol=float(odd.abs().max()) / 253, rtol=0)
     vector = torch.tensor([0.5, -0.25])
     assert torch.allclose(from_8_bits(*in_8_bits(vector)), vector, atol=0.5 / 254 + 1e-6)
 
