@@ -1,12 +1,14 @@
 """`autopeft export`."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from autopeft.cli.failure import in_a_sentence
+from autopeft.cli.numbers import show_score
 from autopeft.cli.options import AsJson, Database, StudyName
 
 
@@ -74,7 +76,23 @@ def export(
     written = run(
         study, pick, to.value, folder, merge=merge, compress=compress, push_to_hub=push_to_hub, db=db
     )
+    figures = _compressed(written)
     if as_json:
-        render.print_json({"study": study, "pick": pick, "to": to.value, "path": str(written)})
-    else:
-        render.print_line(f"Wrote {written}")
+        told = {} if figures is None else {"compressed": figures}
+        render.print_json({"study": study, "pick": pick, "to": to.value, "path": str(written), **told})
+        return
+    render.print_line(f"Wrote {written}")
+    if figures is not None:
+        render.print_line(
+            f"  {figures['how']}: {figures['bytes_after']:,} bytes instead of {figures['bytes_before']:,}; {figures['metric']} "
+            f"{show_score(figures['score_after'])}, and {show_score(figures['score_before'])} before"
+        )
+
+
+def _compressed(folder: Path) -> dict[str, Any] | None:
+    """What an adapter's folder says of its compression."""
+    file = folder / "autopeft_config.json"
+    found: dict[str, Any] | None = (
+        json.loads(file.read_text(encoding="utf-8")).get("compressed") if file.is_file() else None
+    )
+    return found

@@ -12,7 +12,7 @@ import typer
 from autopeft.cli.failure import in_a_sentence
 from autopeft.cli.numbers import show_score
 from autopeft.cli.options import AsJson
-from autopeft.cli.terminal import say
+from autopeft.cli.terminal import harmless, say
 
 if TYPE_CHECKING:
     from autopeft.retrain import Epoch, Step
@@ -89,6 +89,7 @@ def _progress(metric: str) -> "Iterator[Callable[[Step | Epoch], None]]":
     """On a terminal a bar over all steps; elsewhere a line for each epoch. Both on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     from autopeft.retrain import Step
 
@@ -120,6 +121,6 @@ def _progress(metric: str) -> "Iterator[Callable[[Step | Epoch], None]]":
                     loss=f"{event.loss:.4f}",
                 )
             else:
-                bar.console.print(line(event))
+                bar.console.print(Text(harmless(line(event))))
 
         yield tell

@@ -268,6 +268,16 @@ def test_export(service: Service, db: str, tmp_path: Path) -> None:
     told = json.loads(run("export", "digits", str(folder), "--json").stdout)
     assert told == {"study": "digits", "pick": "knee", "to": "peft", "path": str(folder)}
     assert run("export", "digits", str(folder), "--to", "onnx").exit_code == 2
+    folder.mkdir()
+    figures = {"how": "8bit", "metric": "accuracy", "score_before": 0.75, "score_after": 0.74}
+    figures |= {"bytes_before": 4000, "bytes_after": 1200}
+    (folder / "autopeft_config.json").write_text(json.dumps({"compressed": figures}))
+    said = run("export", "digits", str(folder), "--compress", "8bit").stdout.splitlines()
+    assert said == [
+        f"Wrote {folder}",
+        "  8bit: 1,200 bytes instead of 4,000; accuracy 0.7400, and 0.7500 before",
+    ]
+    assert json.loads(run("export", "digits", str(folder), "--json").stdout)["compressed"] == figures
 
 
 @pytest.mark.parametrize(

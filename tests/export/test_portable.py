@@ -77,6 +77,18 @@ def test_the_score_comes_back(texts: Lab, tmp_path: Path, name: str) -> None:
     assert read_recipe(tmp_path / "again") == recipe
 
 
+def test_a_part_of_a_training_comes_back(texts: Lab, tmp_path: Path) -> None:
+    """What DyLoRA hands out besides is trials of their own, each with a recipe."""
+    wide = Module("lora", 4, (0, 1), (("sites", ("q", "v")),))
+    whole = texts.train(Configuration.of([wide], 2e-2, None, {"type": "dylora"}))
+    parts = whole.details["parts"]
+    assert parts
+    for number, part in enumerate(parts):
+        trial = texts.train(Configuration.from_json(part["configuration"]))
+        done = retrain(recipe_of(texts.study, trial), tmp_path / str(number))
+        assert done.score == trial.score == part["values"]["score"]
+
+
 def test_a_loss_is_the_metrics_own_value(lines: Lab, tmp_path: Path) -> None:
     trial = lines.train(Configuration.of([LORA], 1e-2))
     recipe = recipe_of(lines.study, trial)
