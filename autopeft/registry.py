@@ -223,6 +223,24 @@ def objectives_of(settings: Mapping[str, Any]) -> tuple[Objective, ...]:
     return tuple(found)
 
 
+def objectives_among(objectives: Sequence[Objective], wanted: Sequence[str]) -> tuple[Objective, ...]:
+    """Those of a study's objectives that somebody names, by their names or as they are typed, in the study's order.
+
+    Raises:
+        InputError: The study has none of such a name, or fewer than two are named.
+    """
+    known = {name: one for one in objectives for name in (one.name, one.typed)}
+    for name in wanted:
+        if name not in known:
+            raise unknown_name("objective of the study", name, [one.typed for one in objectives])
+    found = tuple(one for one in objectives if any(known[name] is one for name in wanted))
+    if len(found) < FEWEST_OBJECTIVES:
+        raise InputError(
+            f"of {', '.join(wanted)} alone there is no front: name at least {FEWEST_OBJECTIVES} objectives, with commas."
+        )
+    return found
+
+
 def _load(module: str, attribute: str) -> Objective:
     """The objective that stands in a module, with the module's docstring to say how it comes about."""
     path = f"{module}:{attribute}"

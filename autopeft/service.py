@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.budget import Budget
 from autopeft.confirmation import confirmed, confirmed_score, missing
-from autopeft.dsl import BoundSpace, Space, read_space, write_space
+from autopeft.dsl import BoundSpace, Space, read_space, trainable_parameters, write_space
 from autopeft.dsl.describe import describe
 from autopeft.dsl.finding import find_space
+from autopeft.dsl.misfit import misfit
 from autopeft.errors import BackboneError, InputError, StudyError, unknown_name
 from autopeft.naming import login_name
 from autopeft.nouns import OWN_HEAD, BackboneShape, Configuration, Study, Trial, TrialKind, TrialStatus
 from autopeft.optimize import SAMPLERS, earlier, halving
 from autopeft.optimize.observation import Observation
+from autopeft.recipe import read_recipe
 from autopeft.registry import (
     TRADE_OFF,
     Objective,
@@ -33,7 +35,7 @@ from autopeft.registry import (
 from autopeft.report import Row, Summary, summarise
 from autopeft.report import pick as pick_trial
 from autopeft.report.events import Event, Phase, Started, TrialDone
-from autopeft.settings import ASKED, as_asked, differences, prior_of
+from autopeft.settings import ASKED, IMPORTED, as_asked, check_own, differences, prior_of
 from autopeft.store import Repository, artifact_place, default_url, files, parse_url, queue
 from autopeft.tasks.direction import oriented
 from autopeft.trade_off import further, is_default
@@ -120,6 +122,7 @@ def search(
     study: str | None = None,
     new_study: str | None = None,
     warm_start: Sequence[str] = (),
+    start: Sequence[str | Path] = (),
     db: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
@@ -176,6 +179,8 @@ def search(
         new_study: Where the study of that name has other settings, search under this name instead.
         warm_start: Earlier studies of this database, in the same space, whose trials teach the suggester: of another
             task, backbone or budget. Those that are complete when the study is made are used, and no later ones.
+        start: Recipes of autopeft (files, or folders that hold one) whose configurations are the first trials of the search; they
+            have to be points of the space inside the budget.
         db: Database URL or SQLite file.
         seed: Of suggestions, heads, modules, batch order and the split.
         epochs: Passes over the training split a trial.
@@ -235,6 +240,13 @@ def search(
         )
     if isinstance(warm_start, str):
         warm_start = (warm_start,)
+    starts = {
+        str(path): read_recipe(path).configuration for path in ([start] if isinstance(start, str) else start)
+    }
+    if len(starts) > trials:
+        raise InputError(
+            f"{len(starts)} recipes to start from are more than {trials} trials: raise --trials."
+        )
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
     if fidelity is not None and fidelity not in FIDELITIES:
@@ -255,6 +267,8 @@ def search(
     url = parse_url(db) if db else default_url()
     if warm_start:
         _check_warm_start(url, warm_start, sampler, study)
+    if study is not None and new_study is None:
+        _check_own(url, study)
     tell(Phase("reading the data"))
     from autopeft.tasks.load import resolve_task
     from autopeft.tasks.untouched import find_untouched
@@ -283,6 +297,12 @@ def search(
     if prior == "sensitivity":
         _check_prior(sampler, bound)
     check_types(storage, (part.type.name for part in bound.parts))
+    for path_of, configuration in starts.items():
+        if wrong := misfit(bound, configuration):
+            raise InputError(
+                f"cannot start from '{path_of}': {wrong}.",
+                f"The space is '{found_space.name}': `autopeft space describe {found_space.name}` tells it.",
+            )
     training = {
         "epochs": epochs or DEFAULT_EPOCHS,
         "batch_size": batch_size,
@@ -314,6 +334,9 @@ def search(
         settings["fidelity"] = fidelity or _fidelity_so_far(repository, study)
         settings["prior"] = prior or _prior_so_far(repository, study)
         found = _find_study(repository, study or _default_name(settings), settings, bound, new_study)
+        for configuration in starts.values():
+            cost = trainable_parameters(configuration, bound.shape)
+            repository.propose(found[0].id, TrialKind.SEARCH, configuration, cost, seed, at_most=trials)
         return _run(repository, *found, bound, effort, tell, began)
 
 
@@ -354,6 +377,7 @@ def resume(
     began = time.monotonic()
     with Repository.open(parse_url(db) if db else default_url()) as repository:
         record = repository.get_study(study)
+        check_own(record)
         settings = record.settings
         asked = dict(settings.get(ASKED, {}))
         # Studies from before this was noted: as many as there are.
@@ -525,16 +549,29 @@ def _space_of(record: Study, task: "Task") -> BoundSpace:
 
 
 def export(
-    study: str, pick: str, to: str, folder: str | Path, *, lossy: bool = False, db: str | None = None
+    study: str,
+    pick: str,
+    to: str,
+    folder: str | Path,
+    *,
+    lossy: bool = False,
+    merge: bool = False,
+    compress: str | None = None,
+    push_to_hub: str | None = None,
+    db: str | None = None,
 ) -> Path:
-    """Write one trial of a study as an adapter folder, a training script or a recipe for another trainer.
+    """Write one trial of a study as an adapter folder, a training script or a recipe.
 
     Args:
         study: Its name.
-        pick: `knee`, `best`, or a trial's number.
-        to: `peft`, `script`, or a trainer's name: `autopeft.export.EXPORTERS`.
-        folder: Created; refused if it holds anything already.
-        lossy: Whether the nearest is written where the format cannot say all of the trial.
+        pick: `knee`, `best`, a trial's number, or bounds: see `autopeft.report.pick`.
+        to: `peft`, `script`, `autopeft` or a trainer's name: `autopeft.export.EXPORTERS`.
+        folder: Created; refused if it holds anything already. Of a recipe also a name that ends in `.json`.
+        lossy: Whether the nearest is written where a trainer's format cannot say all of the trial.
+        merge: Of `peft`: merge the adapter into the backbone's weights, so that the folder holds the whole model.
+        compress: Of `peft`: make the adapter smaller, by `8bit`, `ternary` or `energy=0.95`; the score before and after are measured
+            and stand in the folder's README.md and autopeft_config.json.
+        push_to_hub: Of `peft`: a repository of the Hugging Face hub to send the folder to.
         db: Database URL or SQLite file.
 
     Returns:
@@ -546,15 +583,48 @@ def export(
     from autopeft.export import find_exporter
 
     write = find_exporter(to)
+    wished = {"--merge": merge, "--compress": compress, "--push-to-hub": push_to_hub}
+    if to != "peft" and (named := [name for name, value in wished.items() if value]):
+        raise InputError(f"{named[0]} is for an adapter: it goes with --to peft, and not with --to {to}.")
+    from autopeft.export.compress import parse_compression
+
+    how = None if compress is None else parse_compression(compress)
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"'{folder}' is there already and not empty: choose another folder.")
     with Repository.open(parse_url(db) if db else default_url()) as repository:
         record = repository.get_study(study)
+        if IMPORTED in record.settings:
+            raise InputError(
+                f"the study '{study}' holds published results that were imported: no adapter was published with them.",
+                f"peft's configuration of a trial is in `autopeft show {shlex.quote(study)} TRIAL --json`.",
+            )
         trial = pick_trial(repository, record, pick)
         anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
+        front = summarise(repository, record).front
     write(record, trial, target, anew, lossy=lossy)
+    if to == "peft":
+        from autopeft.export.finishing import Wishes, finish
+        from autopeft.export.finishing import push_to_hub as push
+
+        finish(record, trial, target, Wishes(merge, how), [_for_card(record, row) for row in front], anew)
+        if push_to_hub is not None:
+            push(target, push_to_hub)
     return target
+
+
+def _for_card(study: Study, row: Row) -> dict[str, Any]:
+    """A row of the front as a model card tells it."""
+    titles = {one.name: one.described() for one in further(objectives_of(study.settings))}
+    return {
+        **{name: getattr(row, name) for name in ("number", "trainable", "share", "score", "description")},
+        "confirmed": None if row.confirmed is None else row.confirmed.mean,
+        "objectives": {
+            f"{one['title']} ({one['unit']})" if one["unit"] else one["title"]: f"{value:,.6g}"
+            for name, one in titles.items()
+            if (value := row.reported_objective(name)) is not None
+        },
+    }
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------------
@@ -649,9 +719,17 @@ def _check_warm_start(url: str, names: Sequence[str], sampler: str, study: str |
         )
     with Repository.open(url) as repository:
         for name in names:
-            repository.get_study(name)
+            check_own(repository.get_study(name))
             if name == study:
                 raise StudyError(f"the study '{name}' cannot start from itself.")
+
+
+def _check_own(url: str, study: str) -> None:
+    """Refuse to search what was imported, before the data and the backbone are loaded."""
+    with Repository.open(url) as repository:
+        found = repository.find_study(study)
+        if found is not None:
+            check_own(found)
 
 
 def _check_objectives(
@@ -750,7 +828,6 @@ def _queue_probe(repository: Repository, study: Study, space: BoundSpace) -> Non
 
 
 def _queue_baselines(repository: Repository, study: Study, space: BoundSpace) -> None:
-    from autopeft.dsl import trainable_parameters
     from autopeft.optimize.baselines import baselines
 
     there = {(t.kind, t.configuration.key) for t in repository.trials(study.id)}

@@ -5,8 +5,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from autopeft.errors import StudyError
+from autopeft.nouns import Study
+
 ASKED = "asked"
 """In a study's settings: how much was last asked for, which `autopeft resume` goes on with. No result depends on it."""
+
+IMPORTED = "imported"
+"""In the settings of a study that holds results of others: what they are (`kind`), from where (`source`) and their `license`."""
+
+
+def check_own(study: Study) -> None:
+    """Refuse to search a study that was imported: its trials are published results, and it has no space to search.
+
+    Raises:
+        StudyError: It was.
+    """
+    if IMPORTED in study.settings:
+        raise StudyError(
+            f"the study '{study.name}' holds published results that were imported: it is only read.",
+            "A search needs another --study.",
+        )
 
 
 def as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,9 +53,10 @@ def walks() -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, minilm_folder: Path) -> Path:
+def folder(tmp_path: Path, minilm_folder: Path, shared_data: Path) -> Path:
     """A folder with what the documents speak of: models, `my.yaml`, and data of every kind."""
     (tmp_path / "my-model").symlink_to(minilm_folder)
+    (tmp_path / "peft").symlink_to(shared_data / "peft_method_comparison")
     words = ["good", "bad"]
     rows = [f"this one is {words[i % 2]} says critic {i},{words[i % 2]}" for i in range(40)]
     (tmp_path / "my.yaml").write_text(blocks(ROOT / "docs" / "search-space.md", "yaml")[0])

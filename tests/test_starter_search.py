@@ -242,6 +242,29 @@ def test_starts_from_an_earlier_study(folder: Path, tmp_path: Path) -> None:
     assert "cannot start from itself" in itself.stderr
 
 
+def test_a_recipe_trains_again_and_starts_a_search(folder: Path, tmp_path: Path) -> None:
+    exported = autopeft(
+        folder, "export", "small", str(tmp_path / "recipe.json"), "--pick", "best", "--to", "autopeft"
+    )
+    assert exported.returncode == 0, exported.stderr
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    again = autopeft(tmp_path, "train", "recipe.json", "adapter", "--check")  # where there is no database
+    assert again.returncode == 0, again.stderr
+    assert (
+        f"{recipe['result']['score']:.4f}, and the recipe's was {recipe['result']['score']:.4f}"
+        in again.stdout
+    )
+    assert not list(tmp_path.glob("*.db"))
+    few = ("--epochs", "1", "--trials", "1", "--prior", "none", "--confirm-seeds", "0")
+    call = ("search", "--study", "other", "--seed", "5", *few, "--start", "recipe.json")
+    done = autopeft(tmp_path, *call)
+    assert done.returncode == 0, done.stderr
+    assert answer(tmp_path, "show", "other", "0")["configuration"] == recipe["configuration"]
+    over = autopeft(tmp_path, *call[:2], "small", *call[3:], "--budget", "0.05%")
+    assert over.returncode == 2
+    assert "cannot start from 'recipe.json': it trains" in over.stderr
+
+
 def _fresh() -> torch.nn.Module:
     return AutoModelForImageClassification.from_pretrained(
         model_path("starter"), num_labels=10, ignore_mismatched_sizes=True

@@ -5,6 +5,7 @@ adapter_config.json, adapter_model.safetensors       peft's own files, where pef
 peft-0-lora/, peft-1-oft/, ...                       the same, a folder each, where it is several of peft's adapters:
                                                      each can be read alone, all together by `load_adapter`
 autopeft_config.json, autopeft_model.safetensors     ours: the configuration, our modules, the head
+autopeft_packed.safetensors                          of a compressed adapter, in place of all other tensors: see `packed`
 """
 
 import contextlib
@@ -23,9 +24,10 @@ from transformers import PreTrainedModel
 import autopeft
 from autopeft.adapters.attach import Attached, put_on, quietly
 from autopeft.adapters.own import own_name
+from autopeft.adapters.packed import unpacked
 from autopeft.adapters.peft_methods import Planned
 from autopeft.adapters.stack import Adapter
-from autopeft.backbones.layout import find_layout
+from autopeft.backbones.layout import Layout, find_layout
 from autopeft.dsl.own_types import OWN_TYPES
 from autopeft.errors import BackboneError, InputError
 from autopeft.nouns import Configuration
@@ -88,9 +90,19 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
         InputError: The folder holds no adapter of autopeft.
         BackboneError: The model's head has another width, or the backbone another shape.
     """
-    folder = Path(folder)
+    return load_attached(model, folder)[0].runner.eval()
+
+
+def load_attached(model: PreTrainedModel, folder: str | Path) -> tuple[Attached, Layout, Configuration]:
+    """As `load_adapter`, with the modules in hand, to be merged or taken off; with where they are and what they are."""
+    with unpacked(Path(folder)) as there:
+        return _load(model, there, Path(folder))
+
+
+def _load(model: PreTrainedModel, folder: Path, named: Path) -> tuple[Attached, Layout, Configuration]:
+    """The adapter in a folder, which a person knows by another name."""
     if not (folder / CONFIG).is_file():
-        raise InputError(f"'{folder}' holds no adapter of autopeft: there is no {CONFIG}.")
+        raise InputError(f"'{named}' holds no adapter of autopeft: there is no {CONFIG}.")
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     configuration = Configuration.from_json(content["configuration"])
     tensors = load_file(folder / WEIGHTS)
@@ -123,11 +135,11 @@ def load_adapter(model: PreTrainedModel, folder: str | Path) -> torch.nn.Module:
             attached.detach()
         lines = str(error.args[0] if isinstance(error, KeyError) else error).strip().splitlines()
         raise BackboneError(  # torch's first line is a heading
-            f"the adapter in '{folder}' was trained on another backbone ({content.get('backbone')}): "
+            f"the adapter in '{named}' was trained on another backbone ({content.get('backbone')}): "
             f"{lines[min(1, len(lines) - 1)].strip().rstrip('.')}."
         ) from None
     attached.load_head(_part(tensors, "head."))
-    return attached.runner.eval()
+    return attached, layout, configuration
 
 
 def _task_type(content: Mapping[str, Any]) -> str | None:

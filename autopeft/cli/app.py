@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autopeft import __version__
-from autopeft.cli import space, upgrade
+from autopeft.cli import importing, space, upgrade
 from autopeft.cli.backbone import backbone
 from autopeft.cli.dashboard import dashboard, report
 from autopeft.cli.doctor import doctor
@@ -17,6 +17,7 @@ from autopeft.cli.queue import cancel, jobs, logs, pause, serve, submit
 from autopeft.cli.resume import resume
 from autopeft.cli.search import search
 from autopeft.cli.studies import front, show, studies
+from autopeft.cli.train import train
 
 app = typer.Typer(
     name="autopeft",
@@ -49,12 +50,27 @@ def _options(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(search, resume, studies, front, show, dashboard, export, report, backbone, modules, objectives, doctor),
+    *(
+        search,
+        resume,
+        studies,
+        front,
+        show,
+        dashboard,
+        export,
+        train,
+        report,
+        backbone,
+        modules,
+        objectives,
+        doctor,
+    ),
     *(jobs, serve, pause, cancel, logs),
 )
 for command in _COMMANDS:
     app.command()(command)
 # What it does not know is for the search that it asks for.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit)
+app.add_typer(importing.app)
 app.add_typer(space.app)
 app.add_typer(upgrade.app)

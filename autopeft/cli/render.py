@@ -31,6 +31,7 @@ _FILE_WIDTH = 1_000  # a file has no width: nothing is cut or wrapped in it
 _WIDE = 100  # columns that a list of studies, or a confirmed front, needs for everything
 _COLUMN = 20  # that each further objective needs
 _NARROW = 80  # below, a front leaves out the share, and beside confirmed scores those on test
+_MOST_AT_ONCE = 3  # objectives of which a front still leaves something out
 _WAYS = {"maximize": "↑", "minimize": "↓"}
 _KNEE = ("◆ knee", "bold cyan")
 _BEST = ("★ best", "bold green")
@@ -208,6 +209,14 @@ def _sureness(summary: Summary) -> list[str]:
     """How far the scores of a front can be believed, in sentences."""
     if not summary.front:
         return []
+    if summary.imported is not None:
+        said = [f"Published results, each of one run: from {summary.imported['source']}."]
+        if len(summary.objectives) > _MOST_AT_ONCE:
+            pair = ",".join(one["short"] for one in (summary.objectives[0], summary.objectives[-1]))
+            said.append(
+                f"Of so many objectives nearly all is on the front: --objectives {pair} looks at two."
+            )
+        return said
     confirming = sum(summary.confirmations.values())
     if not summary.by_confirmed:
         under_way = (
@@ -349,10 +358,13 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Learning rate", f"{record['configuration']['learning_rate']:g}"),
         *((f"Module {i}", _module(m)) for i, m in enumerate(record["configuration"]["modules"], start=1)),
         ("Seed", str(record["seed"])),
-        ("Started", "not yet" if record["attempt"] == 0 else _times(record["attempt"])),
-        ("Adapter", record["artifact"] or "not kept"),
     ]
     trained = dict(record["details"])
+    if trained.pop("published", None) is None:
+        facts += [
+            ("Started", "not yet" if record["attempt"] == 0 else _times(record["attempt"])),
+            ("Adapter", record["artifact"] or "not kept"),
+        ]
     if record["read_out"]:
         told = {*record["read_out"], "configurations"}
         trained["allocation"] = {n: v for n, v in trained["allocation"].items() if n not in told}

@@ -25,6 +25,7 @@ from autopeft.cli.options import (
 from autopeft.cli.outcome import tell_outcome
 from autopeft.cli.queue import tell_job
 from autopeft.nouns import JobState
+from autopeft.settings import check_own
 
 
 @in_a_sentence
@@ -96,7 +97,7 @@ def resume(
         if job is not None and (job.wish is not None or job.state in queue.LEFT):
             tell_job(queue.wish(repository, study, JobState.WAITING), as_json=as_json)
             return
-        repository.get_study(study)  # refused here, before the seconds that the imports below take
+        check_own(repository.get_study(study))  # refused here, before the seconds that the imports below take
 
     from autopeft.cli.live import progress
     from autopeft.report.events import Phase

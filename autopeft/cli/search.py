@@ -26,6 +26,7 @@ from autopeft.cli.options import (
 )
 from autopeft.cli.outcome import tell_outcome
 from autopeft.errors import InputError
+from autopeft.recipe import read_recipe
 from autopeft.registry import find_objectives
 
 _DATA = "The data"
@@ -369,6 +370,16 @@ def search(
             show_default=False,
         ),
     ] = None,
+    start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="Try this recipe's configuration first: what `autopeft export --to autopeft` wrote; may be given again. It has to be "
+            "in the space and inside the budget.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -400,6 +411,7 @@ def search(
             study=study,
             new_study=new_study,
             warm_start=warm_start or (),
+            start=start or (),
             seed=seed,
             epochs=epochs,
             batch_size=batch_size,
@@ -450,6 +462,8 @@ def check(given: Mapping[str, Any]) -> None:
     parse_sites(given["sites"] or ())
     Budget.parse(given["budget"])
     find_objectives(given["objectives"])
+    for path in given["start"] or ():
+        read_recipe(path)
     if given["data"] is None and given["model"] != "starter":
         raise InputError(
             f"there are no data to fine-tune '{given['model']}' on.",

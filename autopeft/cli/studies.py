@@ -26,13 +26,27 @@ def studies(*, db: Database = None, as_json: AsJson = False) -> None:
 
 
 @in_a_sentence
-def front(study: StudyName, *, db: Database = None, as_json: AsJson = False) -> None:
+def front(
+    study: StudyName,
+    *,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Of a study with several objectives: look at the front of these alone, such as score,memory. By default of all.",
+            show_default=False,
+        ),
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
     """Show a study's front: its best score at every size, with the knee, the best and the baselines."""
     from autopeft.cli import render
     from autopeft.report import summarise
 
     with reading(db) as repository:
-        summary = summarise(repository, repository.get_study(study))
+        named = [] if objectives is None else [one.strip() for one in objectives.split(",")]
+        summary = summarise(repository, repository.get_study(study), named)
     if as_json:
         render.print_json(summary.to_json())
     else:

@@ -21,6 +21,11 @@ def describe(configuration: Configuration, layers: int) -> str:
     >>> describe(Configuration.of([Module("prefix", 3, (0, 1), (("sites", ("attention",)),)), lora], 0.003), 2)
     'lora 4 on q,v (dora) in layer 0; prefix 3 in all layers, lr 0.003'
     """
+    published = [
+        dict(m.options)["experiment"] for m in configuration.modules if "experiment" in dict(m.options)
+    ]
+    if published:  # others' results are known by the names that they gave them; see `autopeft.published`
+        return f"{', '.join(published)}, lr {configuration.learning_rate:g}"
     kinds: dict[Kind, list[Module]] = {}
     for module in configuration.modules:
         kinds.setdefault((_name(module), _options(module)), []).append(module)

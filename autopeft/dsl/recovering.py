@@ -27,7 +27,7 @@ def recover(space: "BoundSpace", configuration: Configuration) -> "Assignment":
         for index, label in way.items():
             values[index] = label
         try:
-            _write(space, configuration, values)
+            write(space, configuration, values)
             if space.configuration(values) == configuration and space.valid(values):
                 return tuple(values)
         except (ValueError, KeyError):
@@ -35,8 +35,12 @@ def recover(space: "BoundSpace", configuration: Configuration) -> "Assignment":
     raise ValueError(f"{configuration.to_json()} is not a point of the space '{space.name}'")
 
 
-def _write(space: "BoundSpace", configuration: Configuration, values: list[Any]) -> None:
-    # Raises ValueError or KeyError where these alternatives cannot make the configuration.
+def write(space: "BoundSpace", configuration: Configuration, values: list[Any]) -> None:
+    """Set the decisions that make a configuration, given those between alternatives; whether the values are allowed is not asked.
+
+    Raises:
+        ValueError, KeyError: These alternatives cannot make it.
+    """
     open_to = [space.open_to(part, values) for part in space.parts]
     cells = _claimed(space, configuration, open_to)
     for part, mine in zip(space.parts, cells, strict=True):

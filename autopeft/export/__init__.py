@@ -7,6 +7,7 @@ from typing import Protocol
 from autopeft.confirmation import Confirmed
 from autopeft.errors import unknown_name
 from autopeft.export.peft import export_peft
+from autopeft.export.portable import export_portable
 from autopeft.export.script import export_script
 from autopeft.export.trainers import FORMATS, export_recipe
 from autopeft.nouns import Study, Trial
@@ -33,6 +34,7 @@ class Exporter(Protocol):
 EXPORTERS: dict[str, Exporter] = {
     "peft": export_peft,
     "script": export_script,
+    "autopeft": export_portable,
     **{name: functools.partial(export_recipe, name) for name in FORMATS},
 }
 

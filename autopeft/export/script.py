@@ -23,6 +23,7 @@ from autopeft.export.literal import docstring, literal
 from autopeft.export.put_on import check_allocation, put_on_source
 from autopeft.export.sequences import LOAD_TOKENIZER, Part, of_chats, sequence_part
 from autopeft.nouns import OWN_HEAD, Study, Trial
+from autopeft.recipe import TOLERANCE
 from autopeft.tasks.batches import epoch_order, training_order
 from autopeft.tasks.columns import SEQUENCES
 from autopeft.tasks.direction import oriented
@@ -40,10 +41,6 @@ from autopeft.train.loop import (
     train_epoch,
 )
 from autopeft.weights import Storage
-
-TOLERANCE = 0.01
-"""How far the script's score may be from the stored one, as a share of it where it is above 1. On the machine, thread count and versions of the search it
-is the same to the last digit on a CPU; elsewhere sums are added in another order."""
 
 _REQUIREMENTS = ("datasets", "numpy", "peft", "pillow", "scikit-learn", "scipy", "torch", "transformers")
 # Initialisations of LoRA for which peft imports a package that it does not depend on, metrics with a package of their own, and more.

@@ -19,8 +19,8 @@ from autopeft.confirmation import (
 )
 from autopeft.dsl.describe import describe
 from autopeft.nouns import OWN_HEAD, Configuration, Standing, Study, Trial, TrialKind
-from autopeft.registry import Objective, objectives_of
-from autopeft.settings import ASKED
+from autopeft.registry import Objective, objectives_among, objectives_of
+from autopeft.settings import ASKED, IMPORTED
 from autopeft.tasks.direction import direction, oriented
 from autopeft.trade_off import further
 
@@ -120,6 +120,7 @@ class Summary:
         examples_error: Standard error of the best member's confirmed mean from the choice of the examples alone
             (binomial); None where the metric is no share of right answers, or none were held back.
         url: The database, with its password hidden.
+        imported: Of published results: what they are (`kind`), from where (`source`) and their `license`; None of a search.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Summary:
     mean_gap: float | None
     examples_error: float | None
     url: str
+    imported: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -159,22 +161,32 @@ class Summary:
         }
 
 
-def summarise(repository: "Repository", study: Study) -> Summary:
+def summarise(repository: "Repository", study: Study, wanted: Sequence[str] = ()) -> Summary:
     """A study as the database knows it now, while the search runs or after it.
+
+    Args:
+        repository: Where it is.
+        study: The study.
+        wanted: Objectives of the study, by their names or as they are typed, whose front is looked at; by default all of them.
 
     Raises:
         StudyError: The database does not answer.
+        InputError: The study has no such objective, or fewer than two are named.
     """
-    return _summary(repository.standing(study.id, FOUND), repository.url)
+    standing, objectives = repository.standing(study.id, FOUND), objectives_of(study.settings)
+    if wanted:
+        objectives = objectives_among(objectives, wanted)
+        # A front of fewer objectives may have members that are none of the stored one, where values are equal.
+        standing = replace(standing, trials=tuple(repository.trials(study.id)), front=None)
+    return _summary(standing, repository.url, objectives)
 
 
-def _summary(standing: Standing, url: str) -> Summary:
+def _summary(standing: Standing, url: str, objectives: tuple[Objective, ...]) -> Summary:
     study, trials, last = standing.study, standing.trials, standing.front
     settings = study.settings
-    objectives = objectives_of(settings)
     chosen = choose(trials, objectives)
     metric = settings["task"]["metric"]
-    front = _front_rows(study, trials, chosen)
+    front = _front_rows(study, trials, chosen, objectives)
     return Summary(
         name=study.name,
         created_at=study.created_at,
@@ -183,7 +195,7 @@ def _summary(standing: Standing, url: str) -> Summary:
         space=study.space,
         metric=metric,
         direction=direction(metric),
-        new_head=settings["task"].get("problem") not in OWN_HEAD,
+        new_head=settings["task"].get("problem") not in OWN_HEAD and IMPORTED not in settings,
         objectives=tuple(objective.described() for objective in objectives),
         budget=settings["budget"],
         limit=study.limit,
@@ -199,6 +211,7 @@ def _summary(standing: Standing, url: str) -> Summary:
         mean_gap=_mean_gap(trials, objectives),
         examples_error=_examples_error(metric, front),
         url=_shown(url),
+        imported=settings.get(IMPORTED),
     )
 
 
@@ -348,8 +361,9 @@ def _counts(standing: Standing, kind: TrialKind) -> dict[str, int]:
     return {status.value: n for status, n in standing.counts[kind].items()}
 
 
-def _front_rows(study: Study, trials: Sequence[Trial], chosen: Chosen) -> tuple[Row, ...]:
-    objectives = objectives_of(study.settings)
+def _front_rows(
+    study: Study, trials: Sequence[Trial], chosen: Chosen, objectives: Sequence[Objective]
+) -> tuple[Row, ...]:
     return tuple(
         _row(
             study,

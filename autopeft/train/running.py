@@ -6,7 +6,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,8 @@ class Request:
         objectives: What to say of the trained trial besides, with the last report.
         allocated: What is put on instead, if an allocator has decided so.
         checkpoint: Where it is kept after each epoch but the last, to go on from there; None to keep nothing.
+        on_step: Called after the gradients of each step of a trial that is alone on its model: its number from 1, all steps, and the
+            batch's mean loss.
     """
 
     configuration: Configuration
@@ -69,6 +71,7 @@ class Request:
     objectives: tuple[Objective, ...] = ()
     allocated: Allocated | None = None
     checkpoint: Place | None = None
+    on_step: Callable[[int, int, torch.Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -335,6 +338,8 @@ class Running:
         losses = gradients(self._bench, runner, [self], batch)
         if self._steering is not None:
             self._steering.gradients(step)
+        if self.request.on_step is not None:
+            self.request.on_step(step + 1, self._steps, losses.mean())
         return losses
 
     def _settle(self) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ class Workbench:
         confirm: bool = False,
         objectives: Sequence[Objective] = (),
         checkpoint: Place | None = None,
+        on_step: Callable[[int, int, torch.Tensor], None] | None = None,
     ) -> Iterator[Report]:
         """Train one configuration, a report an epoch; the modules are taken off whatever happens.
 
@@ -159,13 +160,22 @@ class Workbench:
             objectives: What to say of the trained trial besides, with the last report.
             checkpoint: File in which to keep what is needed to go on, after each epoch but the last; None to keep nothing.
                 Who trains trials deletes it: a trial that is stopped does not know that it will not go on.
+            on_step: Called in each step: its number from 1, all steps, the batch's mean loss.
 
         Raises:
             TrialError: The modules cannot be put on, the loss is not finite, or memory ran out.
         """
         allocated = allocate(self, configuration, seed) if configuration.allocation else None
         request = Request(
-            configuration, seed, folder, whole_rungs, confirm, tuple(objectives), allocated, checkpoint
+            configuration,
+            seed,
+            folder,
+            whole_rungs,
+            confirm,
+            tuple(objectives),
+            allocated,
+            checkpoint,
+            on_step,
         )
         running = Running(self, request)
         try:

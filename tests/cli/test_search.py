@@ -13,8 +13,12 @@ from typer.testing import CliRunner, Result
 from autopeft.cli.app import app
 from autopeft.cli.options import parse_duration, parse_fields
 from autopeft.errors import InputError
+from autopeft.nouns import Configuration
+from autopeft.recipe import Recipe, write_recipe
 from autopeft.report import Phase, Summary, summarise
 from autopeft.store import Repository
+
+RECIPE = Recipe("", {}, {"model": "m", "path": "m", "overrides": {}, "parameters": 9}, {}, Configuration.of([], 0.1), None, {}, 0, "accuracy", 0.5, 0.01, 0)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,8 @@ class Service(ModuleType):
         self.asked = asked
         return Found(study, self.url, self.interrupted, self.to_confirm)
 
-    def export(
-        self, study: str, pick: str, to: str, folder: Path, *, lossy: bool = False, db: str | None = None
-    ) -> Path:
-        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, "lossy": lossy, "db": db}
+    def export(self, study: str, pick: str, to: str, folder: Path, **asked: Any) -> Path:
+        self.asked = {"study": study, "pick": pick, "to": to, "folder": folder, **asked}
         return folder
 
 
@@ -119,10 +121,11 @@ def test_the_defaults(service: Service) -> None:
         "model_config": None,
         "sites": None,
         "warm_start": (),
+        "start": (),
     }
 
 
-def test_every_option_reaches_the_service(service: Service, db: str) -> None:
+def test_every_option_reaches_the_service(service: Service, db: str, tmp_path: Path) -> None:
     result = run(
         *("search", "--model", "m", "--data", "d.csv", "--budget", "300k", "--space", "s.yaml"),
         *("--sampler", "optuna:tpe", "--trials", "7", "--time", "10m", "--workers", "3"),
@@ -146,7 +149,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         *("--confirm-seeds", "2", "--confirm-fraction", "0.4"),
         *("--max-length", "64", "--model-config", "num_hidden_layers=2", "--model-config", "hidden_act=relu"),
         *("--sites", "q=attn.q", "--sites", "o=attn.out"),
-        *("--warm-start", "one", "--warm-start", "two"),
+        *("--warm-start", "one", "--warm-start", "two", "--start", str(write_recipe(RECIPE, tmp_path))),
         *("--objectives", "score,forgetting", "--forgetting-data", "f.csv"),
         *("--pack", "4", "--patience", "2", "--gradient-checkpointing"),
         *("--weights", "bfloat16", "--quantize", "4bit", "--spread"),
@@ -174,6 +177,7 @@ def test_every_option_reaches_the_service(service: Service, db: str) -> None:
         "ray_address": "auto",
         "study": "s",
         "warm_start": ["one", "two"],
+        "start": [str(tmp_path / "recipe.json")],
         "db": db,
         "seed": 5,
         "epochs": 4,
@@ -225,6 +229,7 @@ def test_an_interrupted_search_says_how_to_go_on(service: Service) -> None:
         (["--objectives", "score"], "Error: a search is for 2 to 4 objectives, not 1"),
         (["--objectives", "score,memry"], "Error: unknown objective 'memry'"),
         (["--time", "soon"], "Error: cannot read the time 'soon'"),
+        (["--start", "nowhere"], "Error: there is no recipe 'nowhere'"),
         (["--model-config", "layers"], "Error: cannot read 'layers': write KEY=VALUE"),
     ],
 )
@@ -256,13 +261,32 @@ def test_export(service: Service, db: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     result = run("export", "digits", "--pick", "7", "--to", "script", str(folder), "--db", db)
     assert (result.exit_code, result.stdout) == (0, f"Wrote {folder}\n")
-    asked = {"study": "digits", "pick": "7", "to": "script", "folder": folder, "lossy": False, "db": db}
-    assert service.asked == asked
+    asked = {"lossy": False, "merge": False, "compress": None, "push_to_hub": None}
+    assert service.asked == {
+        "study": "digits",
+        "pick": "7",
+        "to": "script",
+        "folder": folder,
+        "db": db,
+        **asked,
+    }
+    run("export", "digits", str(folder), "--merge", "--compress", "8bit", "--push-to-hub", "me/x")
+    assert [service.asked[name] for name in asked] == [False, True, "8bit", "me/x"]
     assert run("export", "digits", str(folder), "--to", "trl", "--lossy", "--db", db).exit_code == 0
-    assert service.asked == {**asked, "pick": "knee", "to": "trl", "lossy": True}
+    assert service.asked["lossy"]
     told = json.loads(run("export", "digits", str(folder), "--json").stdout)
     assert told == {"study": "digits", "pick": "knee", "to": "peft", "path": str(folder)}
     assert run("export", "digits", str(folder), "--to", "onnx").exit_code == 2
+    folder.mkdir()
+    figures = {"how": "8bit", "metric": "accuracy", "score_before": 0.75, "score_after": 0.74}
+    figures |= {"bytes_before": 4000, "bytes_after": 1200}
+    (folder / "autopeft_config.json").write_text(json.dumps({"compressed": figures}))
+    said = run("export", "digits", str(folder), "--compress", "8bit").stdout.splitlines()
+    assert said == [
+        f"Wrote {folder}",
+        "  8bit: 1,200 bytes instead of 4,000; accuracy 0.7400, and 0.7500 before",
+    ]
+    assert json.loads(run("export", "digits", str(folder), "--json").stdout)["compressed"] == figures
 
 
 @pytest.mark.parametrize(

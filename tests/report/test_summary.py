@@ -204,7 +204,7 @@ def test_what_can_be_picked(repository: Repository, study: Study, what: str, num
     [
         (
             "knees",
-            "cannot pick 'knees': write knee, best, or the number of a complete trial. Did you mean 'knee'?",
+            "cannot pick 'knees': write knee, best, the number of a complete trial, or a bound such as trainable<=0.1%. Did you mean 'knee'?",
         ),
         ("-1", "cannot pick '-1'"),
         ("9" * 40, "cannot pick '999"),
