@@ -359,6 +359,7 @@ _LORA = frozenset({"lora", "dora", "rslora", "architecture"})
 KEEPS: dict[str, frozenset[str]] = {
     "peft": frozenset(CAPABILITIES),
     "script": frozenset(CAPABILITIES) - {"allocator", "scored"},
+    "autopeft": frozenset(CAPABILITIES),  # which trains the configuration again, by the same code
     "trl": _LORA | {"causal_lm", "overrides", "dropout", "bfloat16", "autocast", "linear", "data"},
     "axolotl": _LORA | {"ranks", "pissa", "inits", "causal_lm", "bfloat16", "linear", "data"},
     "llamafactory": _LORA | {"pissa", "causal_lm", "bfloat16", "linear", "data"},
@@ -373,7 +374,7 @@ KEEPS: dict[str, frozenset[str]] = {
 }
 """What each format keeps."""
 
-WHOLE = ("peft", "script")
+WHOLE = ("peft", "script", "autopeft")
 """Formats that are written whole or not at all; what they do not keep they say themselves."""
 
 

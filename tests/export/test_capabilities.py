@@ -13,6 +13,7 @@ from autopeft.export.capabilities import CAPABILITIES, KEEPS, cell, fit, table
 from autopeft.export.recipe import Recipe, canonical
 from autopeft.export.trainers import FORMATS, check_files, read_files, write_files
 from autopeft.nouns import Configuration, Module
+from autopeft.recipe import read_recipe
 
 from .conftest import Lab
 from .test_trainers import SCHEDULE, made, module
@@ -175,6 +176,9 @@ def test_the_adapter_and_the_script_keep_the_rest(
     assert cell("peft", name) == "yes"
     EXPORTERS["peft"](lab.study, trial, tmp_path / "peft")
     assert (tmp_path / "peft" / "README.md").is_file()
+    assert cell("autopeft", name) == "yes"
+    EXPORTERS["autopeft"](lab.study, trial, tmp_path / "recipe.json")
+    assert read_recipe(tmp_path / "recipe.json").configuration == trial.configuration
     if cell("script", name) == "yes":
         EXPORTERS["script"](lab.study, trial, tmp_path / "script")
         compile((tmp_path / "script" / "train.py").read_text(), "train.py", "exec")
