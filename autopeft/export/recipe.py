@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autopeft.adapters.peft_methods import METHODS
-from autopeft.backbones import Backbone, Layout
+from autopeft.backbones import Backbone, Layout, model_path, read_config
 from autopeft.dsl.types import MODULE_TYPES, options_of
 from autopeft.nouns import OWN_HEAD, Configuration, Module, Problem, Study, Trial
 from autopeft.tasks.task import Task
@@ -67,7 +67,7 @@ class Recipe:
         trained_epochs: After how many of the epochs it ended.
         weights: Type of the frozen weights.
         quantize: Bits of the frozen weights, where they are quantised.
-        overrides: Changed fields of the model's configuration, sorted.
+        overrides: Fields of the model's configuration that are not as the model has them, sorted.
         dropout: Fields of the model's configuration that are a share of dropout above 0. Trials train without.
         data: Whether what is trained on is the study's own data.
     """
@@ -105,11 +105,17 @@ def recipe_of(study: Study, trial: Trial, task: Task, backbone: Backbone) -> Rec
     storage = Storage.from_json(study.settings["backbone"].get("storage", {}))
     trained = max(trial.scores, default=training.epochs)
     config = backbone.model.config
-    overrides = study.settings["backbone"]["overrides"]
+    path = study.settings["backbone"]["path"]
+    own = read_config(model_path(path))
+    overrides = {
+        name: value
+        for name, value in study.settings["backbone"]["overrides"].items()
+        if getattr(own, name, None) != value
+    }
     without = [name for name, value in overrides.items() if no_dropout(name, value)]
     dropout = dropout_of(config, new_head=task.settings.problem not in OWN_HEAD)
     return Recipe(
-        model=study.settings["backbone"]["path"],
+        model=path,
         modules=canonical(trial.plan.modules, backbone.layout),
         schedule=Schedule(
             learning_rate=trial.plan.learning_rate,

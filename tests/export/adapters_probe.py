@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import adapters
+import known_keys
 import torch
 import transformers
 
@@ -48,4 +49,5 @@ def probed(folder: Path) -> dict[str, Any]:
 
 
 found = [probed(Path(folder)) for folder in sys.argv[1:]]
-print(json.dumps({"version": adapters.__version__, "found": found}))
+keys = [known_keys.known(trainer) for trainer in ("adapters", "training-arguments")]
+print(json.dumps({"keys": keys, "found": found}))

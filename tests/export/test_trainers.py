@@ -286,6 +286,14 @@ def test_a_study_says_all_of_it(pairs: Lab, texts: Lab) -> None:
     assert said.overrides == (("num_hidden_layers", 2),)
     assert said.dropout == ("attention_probs_dropout_prob", "hidden_dropout_prob")
     assert (said.problem, said.architecture, said.trained_epochs) == ("classification", "bert", None)
+    backbone = {
+        **texts.study.settings["backbone"],
+        "overrides": {"hidden_act": "gelu", "hidden_dropout_prob": 0.0},
+    }
+    study = dataclasses.replace(texts.study, settings={**texts.study.settings, "backbone": backbone})
+    assert (
+        recipe_of(study, trial, task, texts.bench.backbone).overrides == ()
+    )  # as the model has it, or no dropout
     stopped = dataclasses.replace(trial, scores={1: trial.score or 0.0}, kind=TrialKind.SEARCH)
     assert recipe_of(texts.study, stopped, task, texts.bench.backbone).trained_epochs == 1
 

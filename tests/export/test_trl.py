@@ -74,7 +74,9 @@ def test_what_trl_trains_is_what_was_chosen(
     trial = lab.train(Configuration.of([module], 2e-2))
     folder = tmp_path / "out"
     export_recipe("trl", lab.study, trial, folder)
-    trained(folder)
+    said = trained(folder)
+    steps = 2 * -(-len(lab.bench.data["train"]) // 8)
+    assert f"{steps}/{steps} [" in said  # its bar
     backbone = lab.bench.backbone
     (meant,) = peft_configs(backbone.model, backbone.layout, [module], (), "CAUSAL_LM")
     written = PeftConfig.from_pretrained(str(folder / "adapter"))
