@@ -67,7 +67,7 @@ def milliseconds(page: Page, address: str, until: str) -> float:
 def filtered(page: Page) -> float:
     """Move a limit by the keyboard, and wait until another number of points is drawn."""
     count = page.locator(_DRAWN).count()
-    page.get_by_label("accuracy — start").focus()
+    page.locator('input[aria-label^="accuracy"]').first.focus()
     began = time.perf_counter()
     for _ in range(4):
         page.keyboard.press("ArrowRight")

@@ -113,6 +113,8 @@ class Served:
         finally:
             if self.process.poll() is None:
                 self.process.kill()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,7 @@ def test_a_filter_leaves_points_out(browser: Browser, served: Served) -> None:
     page.wait_for_selector(".js-plotly-plot .point")
     before = points(page).count()
     page.get_by_text("Axes and limits").click()
-    slider = page.get_by_label("accuracy — start")
+    slider = page.locator('input[aria-label="accuracy — start"]')
     slider.focus()
     for _ in range(60):
         page.keyboard.press("ArrowRight")
@@ -290,7 +292,7 @@ def test_who_has_no_token_sees_nothing(browser: Browser, folder: Path) -> None:
         page = context.new_page()
         for name in ("", "front?study=small", "export", "views/front"):
             page.goto(served.address(name))
-            page.get_by_label("Token").wait_for(timeout=PATIENCE)
+            page.locator("input[type=password]").wait_for(timeout=PATIENCE)
             assert "small" not in page.locator("[data-testid=stMain]").inner_text()
         admitted = visit(browser, served.address("?token=open-sesame"))
         admitted.get_by_text("2 of 2 studies").wait_for()
