@@ -1,7 +1,7 @@
 """An adapter folder with its tensors packed into one file: in 8 bits, or as the signs of a few entries.
 
     int8, scales    a tensor in 8 bits: each block's largest absolute value is 127 steps of its scale
-    kept, signs     one bit an entry: whether it differs from its start, and which way; by `step`
+    signs           a bit for each entry: whether it is not at its start; then one for each that is not: which way; by one `step`
 
 Tensors of the task head, and whatever is no floating point number, stay as they are. In memory an adapter is what it always
 was: `unpacked` makes the usual files anew for as long as they are read.
@@ -11,11 +11,12 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -27,8 +28,7 @@ PACKED = "autopeft_packed.safetensors"
 BLOCK = 64
 """Numbers that share a scale."""
 
-_BETWEEN = "|"  # file, tensor and part, in a key
-_PARTS = ("whole", "int8", "scales", "kept", "signs", "step", "shape")
+_INDEX = "autopeft"  # in the file's metadata: of each number the file, the tensor's name and its shape
 
 Tensors = dict[str, torch.Tensor]
 
@@ -72,15 +72,14 @@ def _blocks(tensor: torch.Tensor) -> torch.Tensor:
 def pack_8_bits(folder: Path, heads: Iterable[str]) -> None:
     """Pack a folder's tensors into 8 bits."""
     heads = list(heads)
-    packed: Tensors = {}
-    for file, tensors in read_tensors(folder).items():
-        for name, tensor in tensors.items():
-            key = f"{file}{_BETWEEN}{name}{_BETWEEN}"
-            if is_head(name, heads) or not tensor.is_floating_point() or not tensor.numel():
-                packed[f"{key}whole"] = tensor
-            else:
-                packed[f"{key}int8"], packed[f"{key}scales"] = in_8_bits(tensor)
-    _write(folder, packed)
+
+    def parts(file: str, name: str, tensor: torch.Tensor) -> Tensors:
+        if is_head(name, heads) or not tensor.is_floating_point() or not tensor.numel():
+            return {"whole": tensor}
+        steps, scales = in_8_bits(tensor)
+        return {"int8": steps, "scales": scales}
+
+    _write(folder, parts)
 
 
 def pack_signs(folder: Path, start: Mapping[str, Tensors], signs: Mapping[str, Tensors], step: float) -> None:
@@ -92,22 +91,20 @@ def pack_signs(folder: Path, start: Mapping[str, Tensors], signs: Mapping[str, T
         signs: By file and tensor, -1, 0 and 1; a tensor that has none is kept as it is.
         step: How far the entries move.
     """
-    packed: Tensors = {}
-    for file, tensors in read_tensors(folder).items():
-        for name, tensor in tensors.items():
-            key = f"{file}{_BETWEEN}{name}{_BETWEEN}"
-            sign = signs.get(file, {}).get(name)
-            if sign is None:
-                packed[f"{key}whole"] = tensor
-                continue
-            flat = sign.reshape(-1).numpy()
-            packed[f"{key}shape"] = torch.tensor(sign.shape, dtype=torch.int64)
-            packed[f"{key}kept"] = torch.from_numpy(np.packbits(flat != 0))
-            packed[f"{key}signs"] = torch.from_numpy(np.packbits(flat[flat != 0] > 0))
-            packed[f"{key}step"] = torch.tensor([step])
-            if start[file][name].any():
-                packed[f"{key}int8"], packed[f"{key}scales"] = in_8_bits(start[file][name])
-    _write(folder, packed)
+
+    def parts(file: str, name: str, tensor: torch.Tensor) -> Tensors:
+        sign = signs.get(file, {}).get(name)
+        if sign is None:
+            return {"whole": tensor}
+        flat = sign.reshape(-1).numpy()
+        bits = np.concatenate([np.packbits(flat != 0), np.packbits(flat[flat != 0] > 0)])
+        begun = start[file][name]
+        found = {"signs": torch.from_numpy(bits)}
+        if begun.any():
+            found["int8"], found["scales"] = in_8_bits(begun)
+        return found
+
+    _write(folder, parts, step)
 
 
 @contextlib.contextmanager
@@ -135,41 +132,51 @@ def unpacked(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> dict[str, Tensors]:
-    parts: dict[tuple[str, str], Tensors] = {}
-    for key, tensor in load_file(folder / PACKED).items():
-        file, name, part = (*key.split(_BETWEEN), "", "")[:3]
-        if part not in _PARTS:
-            raise InputError(f"the adapter in '{folder}' is not whole: '{key}' in it is not known.")
-        parts.setdefault((file, name), {})[part] = tensor
     found: dict[str, Tensors] = {}
     try:
-        for (file, name), of in parts.items():
-            found.setdefault(file, {})[name] = of["whole"] if "whole" in of else _value(of)
-    except (KeyError, RuntimeError, ValueError, IndexError) as error:
-        raise InputError(f"the adapter in '{folder}' is not whole: {error}.") from None
+        with safe_open(folder / PACKED, "pt") as file:
+            index = json.loads((file.metadata() or {})[_INDEX])
+            parts: dict[int, Tensors] = {}
+            for key in file.keys():  # noqa: SIM118  # it is no dictionary
+                number, _, part = key.partition(".")
+                parts.setdefault(int(number), {})[part] = file.get_tensor(key)
+        for number, (path, name, shape) in enumerate(index["tensors"]):
+            of = parts[number]
+            whole = of["whole"] if "whole" in of else _value(of, shape, index["step"])
+            found.setdefault(str(path), {})[str(name)] = whole
+    except (KeyError, RuntimeError, ValueError, IndexError, TypeError, SafetensorError) as error:
+        raise InputError(f"the adapter in '{folder}' is not whole: {error!r}.") from None
     return found
 
 
-def _value(of: Tensors) -> torch.Tensor:
-    begun = from_8_bits(of["int8"], of["scales"]) if "int8" in of else None
-    if "kept" not in of:
-        assert begun is not None
+def _value(of: Tensors, shape: list[int], step: float | None) -> torch.Tensor:
+    begun = from_8_bits(of["int8"], of["scales"]).reshape(shape) if "int8" in of else torch.zeros(shape)
+    if "signs" not in of:
         return begun
-    shape = [int(size) for size in of["shape"]]
-    count = int(np.prod(shape, dtype=np.int64))
-    kept = np.unpackbits(of["kept"].numpy(), count=count).astype(bool)
-    up = np.unpackbits(of["signs"].numpy(), count=int(kept.sum())).astype(np.float32)
+    count = begun.numel()
+    bits, split = of["signs"].numpy(), -(-count // 8)
+    kept = np.unpackbits(bits[:split], count=count).astype(bool)
+    up = np.unpackbits(bits[split:], count=int(kept.sum())).astype(np.float32)
     moved = np.zeros(count, dtype=np.float32)
     moved[kept] = 2 * up - 1
-    change = float(of["step"][0]) * torch.from_numpy(moved).reshape(shape)
-    return change if begun is None else begun + change
+    return begun + float(step or 0.0) * torch.from_numpy(moved).reshape(shape)
 
 
-def _write(folder: Path, packed: Tensors) -> None:
+def _write(
+    folder: Path, parts_of: Callable[[str, str, torch.Tensor], Tensors], step: float | None = None
+) -> None:
+    """Replace the tensors' files by one, whose keys are numbers: of small tensors the names would be most of it."""
+    packed: Tensors = {}
+    index: list[list[object]] = []
+    for file, tensors in read_tensors(folder).items():
+        for name, tensor in tensors.items():
+            for part, value in parts_of(file, name, tensor).items():
+                packed[f"{len(index)}.{part}"] = value.contiguous()
+            index.append([file, name, list(tensor.shape)])
     for path in sorted(folder.rglob("*.safetensors")):
         path.unlink()
-    contiguous = {key: tensor.contiguous() for key, tensor in packed.items()}
-    save_file(contiguous, folder / PACKED)
+    metadata = {_INDEX: json.dumps({"tensors": index, "step": step}, separators=(",", ":"))}
+    save_file(packed, folder / PACKED, metadata=metadata)
 
 
 def note(folder: Path, config: str, **values: object) -> None:

@@ -254,13 +254,15 @@ def test_a_packed_file_that_is_not_ours(texts: Lab, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     _, _, folder = compressed(texts, tmp_path, "8bit", LORA)
-    for key, words in (
-        ("a|b|c", "'a.b.c' in it is not known"),
-        ("../../x.safetensors|b|whole", "leads out of it"),
+    outside = json.dumps({"tensors": [["../../x.safetensors", "b", [1]]], "step": None})
+    for metadata, words in (
+        (None, "is not whole"),
+        ({"autopeft": "{"}, "is not whole"),
+        ({"autopeft": json.dumps({"tensors": [["a", "b", [2]]], "step": None})}, "is not whole"),
+        ({"autopeft": outside}, "leads out of it"),
     ):
-        save_file({key: torch.zeros(1)}, folder / PACKED)
+        save_file(
+            {"0.int8": torch.zeros(1, dtype=torch.int8), "0.scales": torch.ones(1)}, folder / PACKED, metadata
+        )
         with pytest.raises(InputError, match=words):
             scored(texts, folder)
-    save_file({"a.safetensors|b|int8": torch.zeros(1, dtype=torch.int8)}, folder / PACKED)
-    with pytest.raises(InputError, match="is not whole"):
-        scored(texts, folder)
