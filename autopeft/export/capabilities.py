@@ -342,7 +342,7 @@ CAPABILITIES: dict[str, Capability] = {
     ),
     "linear": Capability(
         "the linear schedule, with its warm-up",
-        lambda recipe: f"{recipe.schedule.warmup_steps} steps of warm-up",
+        lambda recipe: f"warm-up in {recipe.schedule.warmup_steps} of {recipe.schedule.steps} steps",
         _as_it_is("cosine, warm-up in a tenth of the steps"),
     ),
     "data": Capability(
@@ -411,20 +411,21 @@ def fit(target: str, recipe: Recipe, layout: Layout, *, lossy: bool) -> tuple[Re
         InputError: Something would be lost, and it may not be, or nothing near it can be said.
     """
     missing = lost(target, recipe)
-    if missing and (not lossy or any(CAPABILITIES[loss.name].nearest is None for loss in missing)):
+    if any(CAPABILITIES[loss.name].nearest is None for loss in missing):
         raise _refused(target, missing)
     told = []
-    for (
-        name,
-        one,
-    ) in CAPABILITIES.items():  # what comes of one may need the next: a mean alpha need not be whole
-        what = "" if name in KEEPS[target] else one.uses(recipe)
+    for name, one in _lacking(
+        target
+    ).items():  # what comes of one may need the next: a mean alpha need not be whole
+        what = one.uses(recipe)
         if what and one.nearest is not None:
             had_modules = bool(recipe.modules)
             recipe, instead = one.nearest(recipe, layout)
             told.append(Loss(name, one.about, what, instead))
             if had_modules and not recipe.modules:
-                raise _refused(target, missing, "Nothing would be left without it.")
+                raise _refused(target, missing, "Nothing would be left without it. ")
+    if told and not lossy:
+        raise _refused(target, missing)
     return recipe, told
 
 
@@ -432,15 +433,17 @@ def _refused(target: str, missing: Sequence[Loss], why: str = "") -> InputError:
     lines = [f"{target} would lose of this trial:"]
     for loss in missing:
         lines.append(f"  - {loss}; kept by {', '.join(keepers([loss.name]))}")
+    whole = f"{why}All of it is kept by --to {', --to '.join(keepers([loss.name for loss in missing]))}."
     hopeless = [loss for loss in missing if CAPABILITIES[loss.name].nearest is None]
-    whole = f"All of it is kept by --to {', --to '.join(keepers([loss.name for loss in missing]))}."
-    if why:
-        hint = f"{why} {whole}"
-    elif hopeless:
-        hint = f"{whole} There is nothing near {hopeless[0].about} that {target} could say, so --lossy does not help."
+    if hopeless:
+        near = (
+            f" There is nothing near {hopeless[0].about} that {target} could say, so --lossy does not help."
+        )
+    elif why:
+        near = ""
     else:
-        hint = f"{whole} With --lossy the nearest is written, and what was lost is said in it."
-    return InputError("\n".join(lines) + "\n", hint)
+        near = " With --lossy the nearest is written, and what was lost is said in it."
+    return InputError("\n".join([*lines, whole + near]))
 
 
 def cell(target: str, name: str) -> str:

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from autopeft.dashboard.access import TOKEN
 from autopeft.nouns import TrialKind
+from autopeft.published import import_peft_comparison
 from autopeft.store import Repository
 
 VIEWS = ("studies", "new", "front", "anatomy", "why", "progress", "export", "compare")
@@ -190,6 +191,16 @@ def test_the_token_is_asked_for_on_every_page(filled: Path, monkeypatch: pytest.
     assert by_address.dataframe
     assert "token" not in by_address.query_params
     assert os.environ[TOKEN] == "secret-1"
+
+
+def test_published_results_are_looked_at_like_a_search_s(place: Path, shared_data: Path) -> None:
+    with Repository.open(str(place)) as repository:
+        import_peft_comparison(repository, shared_data / "peft_method_comparison")
+    page = opened("front", "peft-metamathqa")
+    assert "63 complete" in texts(page)
+    assert "no adapter was published" in texts(page)
+    for view in VIEWS:
+        opened(view, "peft-metamathqa" if view in OF_A_STUDY else None)
 
 
 def test_no_folder_of_the_dashboard_is_served_by_itself() -> None:

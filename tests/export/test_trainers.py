@@ -23,7 +23,7 @@ from autopeft.errors import InputError
 from autopeft.export import EXPORTERS
 from autopeft.export.capabilities import CAPABILITIES, KEEPS, fit, lost
 from autopeft.export.known import check_known, known
-from autopeft.export.recipe import Recipe, Schedule, canonical, recipe_of
+from autopeft.export.recipe import Recipe, Schedule, canonical, cost, recipe_of
 from autopeft.export.trainers import FORMATS, check_files, export_recipe, write_files
 from autopeft.nouns import Configuration, Module, TrialKind
 from autopeft.tasks.load import load_task
@@ -144,8 +144,10 @@ def test_what_is_read_back_is_what_was_meant(name: str, seed: int, target: str, 
             fit(target, full, llama.layout, lossy=True)
         return
     if left_out(target, full):
-        with pytest.raises(InputError, match="Nothing would be left"):
-            fit(target, full, llama.layout, lossy=True)
+        for lossy in (False, True):
+            with pytest.raises(InputError, match="Nothing would be left") as raised:
+                fit(target, full, llama.layout, lossy=lossy)
+            assert "--lossy" not in str(raised.value)
         return
     said, losses = fit(target, full, llama.layout, lossy=True)
     assert lost(target, said) == [
@@ -158,6 +160,37 @@ def test_what_is_read_back_is_what_was_meant(name: str, seed: int, target: str, 
             fit(target, full, llama.layout, lossy=False)
     else:
         assert said == full
+
+
+VARIANTS = [
+    module("ia3", 1, ("down",), feedforward=True),
+    module("loha", 3, ("q",), alpha=5.5),
+    module("lokr", 2, ("q",), decompose_both=True, decompose_factor=4),
+    module("oft", 4, ("q",), block_share=True, coft=True, eps=1e-4, use_cayley_neumann=False),
+    module("vera", 8, ("q",), d_initial=0.2, save_projection=False),
+    module("vblora", 2, ("q",), num_vectors=8, vector_length=32, topk=3),
+    module("randlora", 8, ("q",), sparse=True),
+    module("fourierft", 9, ("q",), scaling=3.5, init="zeros"),
+    module("waveft", 9, ("q",), wavelet_family="sym4", use_idwt=False),
+    module("miss", 4, ("q",), mode="mini", mini_r=2),
+    module("miss", 4, ("q",), mode="bat"),
+    *(module("c3a", 8, ("q",), init=word) for word in ("zeros", "gaussian", "xavier_uniform")),
+    module("delora", 4, ("q",), delora_lambda=2.5),
+    module("gralora", 4, ("q",), hybrid_r=2),
+    *(module("hira", 4, ("q",), init=word) for word in ("default", "gaussian")),
+    module("psoft", 4, ("q",), ab_svd_init="pissa_init", psoft_mag_a=False),
+    module("supertuning", 0.01, ("q",), select_top=False, rank=3),
+    module("ln_tuning", 1, ("norm",)),
+    module("adalora", 6, ("q",), target_rank=3, alpha=7.5, orth_reg_weight=0.1),
+    module("prompt_tuning", 3, ("input",), (0,), init="sample_vocab"),
+    *(module("prefix_tuning", 3, ("input",), (0,), init=word) for word in ("normal", "zeros")),
+    *(module("lora", 4, ("q",), init=word) for word in ("gaussian", "olora", "orthogonal")),
+]
+
+
+@pytest.mark.parametrize("one", VARIANTS, ids=lambda m: f"{m.type} {dict(m.options).get('init', '')}")
+def test_every_field_of_a_type_is_read_back(llama: Backbone, tmp_path: Path, one: Module) -> None:
+    written("peft-comparison", recipe(llama, one, data=False), llama, tmp_path)
 
 
 # Single traps ----------------------------------------------------------------------------------------------------------
@@ -218,6 +251,59 @@ def test_the_keys_of_the_comparison_are_those_of_its_results(shared_data: Path) 
         check_known("peft-comparison", {n: v for n, v in params.items() if n != "init_kv_cache_prefix"})
 
 
+UPSTREAM = {
+    "lora--llama-3.2-3B-rank32": [("lora", 32, ("q", "v"), {"alpha": 64})],
+    "ia3--llama-3.2-3B-lr_0.001": [("ia3", 1, ("k", "v"), {}), ("ia3", 1, ("down",), {"feedforward": True})],
+    "shira--llama-3.2-3B-lr_0.0003-random_seed_42": [("shira", 32, ("q", "v"), {})],
+}
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_an_experiment_of_the_comparison_comes_out_as_it_is_there(shared_data: Path, name: str) -> None:
+    """What they have run: the same settings, and as many parameters as they counted."""
+    folder = shared_data / "peft_method_comparison/method_comparison/MetaMathQA/results"
+    result = json.loads((folder / f"{name}.json").read_text())
+    theirs, params = result["run_info"]["peft_config"], result["run_info"]["train_config"]
+    config = transformers.LlamaConfig(
+        vocab_size=128256,
+        hidden_size=3072,
+        intermediate_size=8192,
+        num_hidden_layers=28,
+        num_attention_heads=24,
+        num_key_value_heads=8,
+    )
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(config)
+    backbone = Backbone(model, find_layout(model, 3_212_749_824), (), "CAUSAL_LM")
+    decay = params["optimizer_kwargs"].get("weight_decay", 0.01)  # AdamW's own
+    schedule = Schedule(
+        params["optimizer_kwargs"]["lr"], 1, params["batch_size"], params["max_steps"], 1, decay,
+        params["grad_norm_clip"], params["seed"], params["max_seq_length"], params["use_gc"], True,
+    )  # fmt: skip
+    modules = [
+        module(kind, size, sites, tuple(range(28)), **options)
+        for kind, size, sites, options in UPSTREAM[name]
+    ]
+    said = Recipe(
+        params["model_id"], canonical(modules, backbone.layout), schedule, weights=params["dtype"], data=False
+    )
+    assert (
+        sum(cost(one, backbone.layout) for one in said.modules)
+        == result["train_info"]["num_trainable_params"]
+    )
+    content = FORMATS["peft-comparison"].write(said, backbone)
+    for key, value in content["training_params.json"].items():
+        meant = {"weight_decay": 0.01, **params[key]} if key == "optimizer_kwargs" else params[key]
+        assert value == meant, key
+    found = content["adapter_config.json"]
+    for key, value in theirs.items():
+        if key in ("target_modules", "feedforward_modules"):  # theirs by their ends, ours by their paths
+            ends = {path.rpartition(".")[2] for path in found[key]}
+            assert (ends, len(found[key])) == (set(value), 28 * len(value))
+        elif key not in ("task_type", "peft_version", "random_seed"):
+            assert found[key] == value, key
+
+
 def test_every_format_has_a_name_and_a_column() -> None:
     assert list(EXPORTERS) == list(KEEPS)
 
@@ -257,8 +343,13 @@ def test_the_first_words_say_what_it_is_and_what_was_lost(lines: Lab, tmp_path: 
         export_recipe("trl", lines.study, trial, tmp_path / "no")
     assert str(raised.value) == (
         "trl would lose of this trial:\n"
+<<<<<<< HEAD
         "  - ranks or alphas that differ from place to place (lora 2, lora 5); kept by peft, script, autopeft, axolotl, peft-comparison\n"
         " All of it is kept by --to peft, --to script, --to autopeft, --to axolotl, --to peft-comparison. "
+=======
+        "  - ranks or alphas that differ from place to place (lora 2, lora 5); kept by peft, script, axolotl, peft-comparison\n"
+        "All of it is kept by --to peft, --to script, --to axolotl, --to peft-comparison. "
+>>>>>>> formats
         "With --lossy the nearest is written, and what was lost is said in it."
     )
     assert not (tmp_path / "no").exists()
