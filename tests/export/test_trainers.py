@@ -343,13 +343,8 @@ def test_the_first_words_say_what_it_is_and_what_was_lost(lines: Lab, tmp_path: 
         export_recipe("trl", lines.study, trial, tmp_path / "no")
     assert str(raised.value) == (
         "trl would lose of this trial:\n"
-<<<<<<< HEAD
         "  - ranks or alphas that differ from place to place (lora 2, lora 5); kept by peft, script, autopeft, axolotl, peft-comparison\n"
-        " All of it is kept by --to peft, --to script, --to autopeft, --to axolotl, --to peft-comparison. "
-=======
-        "  - ranks or alphas that differ from place to place (lora 2, lora 5); kept by peft, script, axolotl, peft-comparison\n"
-        "All of it is kept by --to peft, --to script, --to axolotl, --to peft-comparison. "
->>>>>>> formats
+        "All of it is kept by --to peft, --to script, --to autopeft, --to axolotl, --to peft-comparison. "
         "With --lossy the nearest is written, and what was lost is said in it."
     )
     assert not (tmp_path / "no").exists()
