@@ -600,7 +600,8 @@ def export(
                 f"peft's configuration of a trial is in `autopeft show {shlex.quote(study)} TRIAL --json`.",
             )
         trial = pick_trial(repository, record, pick)
-        anew = confirmed(repository.trials(record.id), trial, objectives_of(record.settings))
+        same = repository.trials_of(record.id, trial.configuration)
+        anew = confirmed(same, trial, objectives_of(record.settings))
         front = summarise(repository, record).front
     write(record, trial, target, anew, lossy=lossy)
     if to == "peft":

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from autopeft.cli.export import Target
 from autopeft.dashboard import database
 from autopeft.dashboard.words import plain, sentence
 from autopeft.errors import AutopeftError
@@ -92,10 +93,8 @@ def measurements(record: dict[str, Any]) -> None:
 
 
 def formats() -> list[str]:
-    """The formats that a trial can be exported as."""
-    from autopeft.export import EXPORTERS
-
-    return list(EXPORTERS)
+    """The formats that a trial can be exported as; what writes them is loaded when one of them is asked for."""
+    return [target.value for target in Target]
 
 
 @st.cache_data(max_entries=10, show_spinner="Writing the recipe")
@@ -132,12 +131,19 @@ def recipe(study: Study, number: int, *, read: bool) -> None:
     Args:
         study: The study.
         number: The trial.
-        read: Whether the recipe's files are shown on the page.
+        read: Whether the recipe is what the page is about: then it is written at once, and its files are shown. Else it is written
+            when it is asked for: what writes it takes seconds to load.
     """
     to = (
         st.segmented_control("Format", formats(), default=formats()[0], key=f"format-{number}")
         or formats()[0]
     )
+    asked = f"recipe-{study.name}-{number}"
+    if not read and not st.session_state.get(asked):
+        if st.button("Write the recipe", icon=":material/description:", type="primary"):
+            st.session_state[asked] = True
+            st.rerun()
+        return
     try:
         files = files_of(database.url(), study.name, number, to)
     except AutopeftError as error:

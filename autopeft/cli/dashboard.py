@@ -1,5 +1,6 @@
 """`autopeft dashboard` and `autopeft report`."""
 
+import importlib
 import os
 import secrets
 from importlib import resources
@@ -53,6 +54,10 @@ def dashboard(
     _require_free(host, port)
     from streamlit import config
     from streamlit.web import bootstrap
+
+    # What the first visitor would else wait for.
+    importlib.import_module("autopeft.store")
+    importlib.import_module("autopeft.report.figures.front")
 
     os.environ["AUTOPEFT_DASHBOARD_DB"] = url
     os.environ["AUTOPEFT_DASHBOARD_TOKEN"] = token or ""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autopeft.confirmation import choose
+from autopeft.confirmation import FOUND, choose
 from autopeft.errors import InputError, nearest
 from autopeft.nouns import Study, Trial, TrialKind, TrialStatus
 from autopeft.registry import Objective, objectives_of
@@ -61,7 +61,7 @@ def pick(repository: "Repository", study: Study, what: str) -> Trial:
             f"cannot pick '{what}': write knee, best, the number of a complete trial, or a bound such as trainable<=0.1%.",
             nearest(what, NAMES),
         )
-    chosen = choose(repository.trials(study.id), objectives_of(study.settings))
+    chosen = choose(repository.standing(study.id, FOUND).trials, objectives_of(study.settings))
     if chosen.knee is None or chosen.best is None:
         raise InputError(f"the study '{study.name}' has no front yet: no trial of its search is complete.")
     return chosen.knee if what == "knee" else chosen.best

@@ -13,7 +13,7 @@ from autopeft.trade_off import further
 if TYPE_CHECKING:
     from autopeft.store import Repository
 
-MOST_DRAWN = 3_000
+MOST_DRAWN = 1_500
 """Points that a chart draws: more can neither be told apart nor be moved with ease."""
 
 

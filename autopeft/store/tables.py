@@ -70,6 +70,21 @@ class TrialRow(Base):
         Index(None, "study_id", "status"),
         Index(None, "study_id", "kind", "status"),
         Index(None, "study_id", "configuration_key"),
+        # What charts of a large study need, without the pages that hold configurations: `store/columns.py`.
+        Index(
+            "ix_trial_columns",
+            *(
+                "study_id",
+                "number",
+                "kind",
+                "status",
+                "trainable",
+                "seed",
+                "attempt",
+                "started_at",
+                "finished_at",
+            ),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -25,7 +25,6 @@ def _number(point: Mapping[str, Any]) -> int:
 study = choose_study()
 version = database.follow(study)
 summary = database.summary(database.url(), study.name, version)
-frame = database.frame(database.url(), study.name, version)
 
 st.title(plain(study.name), anchor=False)
 by = "confirmed means" if summary.by_confirmed else "the search's own scores"
@@ -34,6 +33,7 @@ st.caption(
     f"{summary.counts['complete']:,} complete, {summary.counts['stopped']:,} stopped, {summary.counts['failed']:,} failed · "
     f"the front is by {by}"
 )
+frame = database.frame(database.url(), study.name, version)  # of a large study the slowest, and last
 running = int((frame["status"] == "running").sum())
 if not summary.front:
     failed = frame[frame["status"] == "failed"]

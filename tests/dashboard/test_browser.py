@@ -175,6 +175,7 @@ def test_from_the_list_to_a_recipe(browser: Browser, served: Served, tmp_path: P
             break
     expect(page.locator("h3").first).not_to_contain_text("knee", timeout=PATIENCE)
     chosen = trial_of(page).removeprefix("Trial ").split(",")[0]
+    page.get_by_role("button", name="Write the recipe").click()
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Download the recipe").click()
     archive = tmp_path / "recipe.zip"

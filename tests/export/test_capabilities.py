@@ -211,7 +211,7 @@ def test_a_script_says_how_weights_are_kept_and_when_it_ends(lines: Lab, tmp_pat
 def test_every_capability_has_its_examples() -> None:
     assert set(EXAMPLES) == set(CAPABILITIES)
     assert {*REAL, *SAYS, "stopped", "autocast"} == set(CAPABILITIES)
-    assert set(KEEPS) == {"peft", "script", *FORMATS}
+    assert set(KEEPS) == set(EXPORTERS) == {"peft", "script", "autopeft", *FORMATS}
 
 
 def test_the_document_has_the_table() -> None:
