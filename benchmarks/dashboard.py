@@ -27,9 +27,6 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parent))
-from store import SMALL_STUDIES, SMALL_TRIALS, TRIALS, fill
-
 from autopeft.store import Repository
 
 RESULTS = Path(__file__).parent / "results" / "dashboard.json"
@@ -137,10 +134,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         db = asked.db or asked.keep or Path(folder) / "large.db"
         if asked.db is None:
+            sys.path.insert(0, str(Path(__file__).parent))
+            from store import SMALL_STUDIES, SMALL_TRIALS, TRIALS, fill
+
             with Repository.open(str(db)) as repository:
                 for number in range(SMALL_STUDIES):
                     fill(repository, f"small-{number}", SMALL_TRIALS)
                 fill(repository, "large", TRIALS)
+        with Repository.open(str(db)) as repository:
+            trials = len(repository.columns(repository.get_study("large").id, ()))
         process, port = serve(db)
         try:
             with sync_playwright() as playwright:
@@ -158,7 +160,7 @@ def main() -> None:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             "versions": {name: version(name) for name in ("autopeft", "streamlit", "plotly", "sqlalchemy")},
             "date": datetime.date.today().isoformat(),
-            "trials": TRIALS,
+            "trials": trials,
             "wanted_ms": WANTED_MS,
             "rows": {
                 name: {"median_ms": round(statistics.median(found)), "longest_ms": round(max(found))}
