@@ -35,8 +35,15 @@ def of_summary(summary: Summary, number: int) -> Row | None:
     return next((row for row in rows if row.number == number), None)
 
 
-def card(study: Study, summary: Summary, number: int) -> dict[str, Any]:
-    """Draw the figures of a trial; answers its record."""
+def card(study: Study, summary: Summary, number: int, *, narrow: bool = False) -> dict[str, Any]:
+    """Draw the figures of a trial; answers its record.
+
+    Args:
+        study: The study.
+        summary: What it has come to.
+        number: The trial.
+        narrow: Whether there is half a page only.
+    """
     record = trial_record(database.repository(), study, number)
     row = of_summary(summary, number)
     role = (
@@ -55,7 +62,7 @@ def card(study: Study, summary: Summary, number: int) -> dict[str, Any]:
     if record["status"] == "failed":
         st.error("It failed:", icon=":material/error:")
         st.code(record["reason"] or "no reason was recorded", language=None, wrap_lines=True)
-    columns = st.columns(4)
+    columns = [*st.columns(2), *st.columns(2)] if narrow else st.columns(4)
     confirmed = record["confirmed"]
     error = confirmed["standard_error"] if confirmed else None
     columns[0].metric(
@@ -70,7 +77,7 @@ def card(study: Study, summary: Summary, number: int) -> dict[str, Any]:
     if confirmed:
         on = "examples that the search never saw" if confirmed["held_back"] else "the validation examples"
         st.caption(
-            f"Trained anew with {confirmed['seeds']} further seeds, scored on {on}. The search itself had "
+            f"Trained anew with {confirmed['seeds']} further seed{'s' if confirmed['seeds'] > 1 else ''}, scored on {on}. The search itself had "
             f"{show_score(record['score'])}."
         )
     return record

@@ -69,7 +69,7 @@ if by_number is not None:
 
 
 def _draw(number: int, found: Anatomy, marked: set[tuple[int, str]], place: str) -> dict[str, Any]:
-    record = card(study, summary, number)
+    record = card(study, summary, number, narrow=beside)
     st.plotly_chart(
         anatomy_figure(found, marked=marked), key=f"anatomy-{place}", config=CONFIG, alt=in_words(found)
     )
@@ -91,11 +91,12 @@ def _settings(record: dict[str, Any]) -> dict[str, str]:
     }
     found |= {f"allocation {name}": str(value) for name, value in configuration.get("allocation", {}).items()}
     for module in configuration["modules"]:
-        name = f"{module.get('position', module['type'])} {module['size']:g} in layers {module['layers']}"
-        found[name] = ", ".join(
-            f"{key} {value}"
-            for key, value in module.items()
-            if key not in ("type", "size", "layers", "position")
+        layers = ", ".join(map(str, module["layers"]))
+        name = f"{module.get('position', module['type'])} {module['size']:g} in layers {layers}"
+        told = {k: v for k, v in module.items() if k not in ("type", "size", "layers", "position")}
+        found[name] = "; ".join(
+            f"{key} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            for key, value in told.items()
         )
     return found
 
