@@ -1,6 +1,7 @@
 """The card of one trial: what it is, what it came to, and its recipe."""
 
 import io
+import shlex
 import tempfile
 import zipfile
 from pathlib import Path
@@ -166,9 +167,8 @@ def recipe(study: Study, number: int, *, read: bool) -> None:
         icon=":material/download:",
         on_click="ignore",
     )
-    st.code(
-        f"autopeft export {study.name} {folder} --pick {number} --to {to}", language="bash", wrap_lines=True
-    )
+    command = ["autopeft", "export", study.name, folder, "--pick", str(number), "--to", to]
+    st.code(shlex.join(command), language="bash", wrap_lines=True)
     if not read:
         return
     for name, content in files.items():

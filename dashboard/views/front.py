@@ -1,6 +1,7 @@
 """The front: any two objectives, limits to move, a point to choose."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ if not summary.front:
         )
     else:
         st.info("The study has no trial yet. It goes on with:", icon=":material/play_arrow:")
-        st.code(f"autopeft resume {study.name}", language="bash")
+        st.code(shlex.join(["autopeft", "resume", study.name]), language="bash")
     st.stop()
 
 names = {"score": summary.metric, "trainable": "trainable parameters", "seconds": "training seconds"}

@@ -1,5 +1,7 @@
 """How the search came along: hypervolume, what became of the trials, failures with their reasons."""
 
+import shlex
+
 import pandas as pd
 import streamlit as st
 
@@ -120,4 +122,4 @@ if failed:
         with st.expander(f"{len(numbers)} trials: {plain(reason[:80])}", icon=":material/error:"):
             st.code(reason, language=None, wrap_lines=True)
             st.caption(f"Trials {listed}{' …' if len(numbers) > 12 else ''}.")
-    st.code(f"autopeft resume {study.name} --retry-failed", language="bash")
+    st.code(shlex.join(["autopeft", "resume", study.name, "--retry-failed"]), language="bash")
