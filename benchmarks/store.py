@@ -130,22 +130,29 @@ def milliseconds(call: Callable[[int], object], calls: int = CALLS) -> dict[str,
     return {"median_ms": round(statistics.median(took), 1), "longest_ms": round(max(took), 1)}
 
 
-def measure(trials: int, small_studies: int = SMALL_STUDIES) -> dict[str, Any]:
-    """The record of a study of so many trials."""
+def measure(trials: int, small_studies: int = SMALL_STUDIES, made: Path | None = None) -> dict[str, Any]:
+    """The record of a study of so many trials.
+
+    Args:
+        trials: Of the large study.
+        small_studies: How many others there are.
+        made: A database that was made before; by default one is made, and goes.
+    """
     draw = random.Random(0)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Repository.open(f"sqlite:///{folder}/studies.db") as repository,
-    ):
-        study = fill(repository, "large", trials)
-        for n in range(small_studies):
-            fill(repository, f"small {n}", SMALL_TRIALS)
-        bytes_ = (Path(folder) / "studies.db").stat().st_size
-        rows = {
-            "front": milliseconds(lambda _: summarise(repository, study)),
-            "study list": milliseconds(lambda _: studies_table(repository)),
-            "trial page": milliseconds(lambda _: trial_record(repository, study, draw.randrange(trials))),
-        }
+    with tempfile.TemporaryDirectory() as folder:
+        path = made or Path(folder) / "studies.db"
+        with Repository.open(f"sqlite:///{path}") as repository:
+            if made is None:
+                fill(repository, "large", trials)
+                for n in range(small_studies):
+                    fill(repository, f"small {n}", SMALL_TRIALS)
+            study = repository.get_study("large")
+            bytes_ = path.stat().st_size
+            rows = {
+                "front": milliseconds(lambda _: summarise(repository, study)),
+                "study list": milliseconds(lambda _: studies_table(repository)),
+                "trial page": milliseconds(lambda _: trial_record(repository, study, draw.randrange(trials))),
+            }
     return {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "versions": {name: version(name) for name in ("autopeft", "sqlalchemy")},
@@ -176,11 +183,14 @@ def main() -> None:
     )
     parser.add_argument("--table", action="store_true", help="print the record as markdown")
     parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument(
+        "--db", type=Path, help="a database that was made before, as by benchmarks/dashboard.py --keep"
+    )
     chosen = parser.parse_args()
     if chosen.table:
         print(markdown(json.loads(RESULTS.read_text(encoding="utf-8"))))
         return
-    record = measure(chosen.trials)
+    record = measure(chosen.trials, made=chosen.db)
     print(markdown(record))
     if chosen.trials == TRIALS:
         RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
