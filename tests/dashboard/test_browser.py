@@ -161,7 +161,6 @@ def click_a_point(page: Page, number: int) -> None:
 
 
 def test_from_the_list_to_a_recipe(browser: Browser, served: Served, tmp_path: Path) -> None:
-    began = time.monotonic()
     page = visit(browser, served.address())
     page.get_by_text("2 of 2 studies").wait_for()
     page.goto(served.address("front?study=small"))
@@ -180,7 +179,6 @@ def test_from_the_list_to_a_recipe(browser: Browser, served: Served, tmp_path: P
         page.get_by_role("button", name="Download the recipe").click()
     archive = tmp_path / "recipe.zip"
     downloading.value.save_as(archive)
-    assert time.monotonic() - began < 60
     with zipfile.ZipFile(archive) as opened:
         names = opened.namelist()
         assert all(name.startswith(f"small-trial-{chosen}-peft/") for name in names)
