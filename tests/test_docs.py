@@ -4,13 +4,14 @@ import importlib.util
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from end_to_end import COMMAND, INTERRUPT, answer, autopeft, environment
+from end_to_end import COMMAND, answer, autopeft, environment
 from shapes import VIT, transformer
 from tiny import save_model
 
@@ -87,12 +88,20 @@ def test_every_command_runs(walk: list[str], folder: Path) -> None:
             small = [] if "--model" not in words else ["--model-config", "num_hidden_layers=2"]
             done = autopeft(folder, *words, *SMOKE, *small)
         elif words[0] == "dashboard":  # which serves until it is told to end
+            with socket.socket() as free:  # another test may serve at the same time
+                free.bind(("127.0.0.1", 0))
+                port = str(free.getsockname()[1])
             with subprocess.Popen(
-                [*COMMAND, *words], env=environment(folder), cwd=folder, stderr=subprocess.PIPE, text=True
+                [*COMMAND, *words, "--port", port],
+                env=environment(folder),
+                cwd=folder,
+                stderr=subprocess.PIPE,
+                text=True,
             ) as serving:
                 assert serving.stderr is not None
-                assert "http://" in serving.stderr.readline(), command
-                serving.send_signal(INTERRUPT)
+                said = serving.stderr.readline()
+                serving.terminate()
+                assert "http://" in said, command
             continue
         elif words[0] == "resume":
             done = autopeft(folder, *words, "--trials", "1", "--confirm-seeds", "0")
